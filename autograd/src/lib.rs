@@ -1,0 +1,3 @@
+//! plateau's `autograd` (see ARCHITECTURE.md).
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]

@@ -1,0 +1,3 @@
+//! plateau's `experiments` (see ARCHITECTURE.md).
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
