@@ -1,0 +1,123 @@
+//! Sixteen lanes, and the one order in which a row is reduced.
+//!
+//! A reduction of x: (n) runs in 16 virtual lanes: lane j takes x[j], x[j+16], x[j+32], …; the
+//! tail is padded with the neutral element. The lanes are then folded by one fixed tree: lane j
+//! takes in lane j+8, then j+4, j+2, j+1. The tree is the same for every SIMD width.
+
+use crate::Real;
+use wide::f32x16;
+
+/// Lanes in a vector.
+pub const LANES: usize = 16;
+
+/// `x[..16]` as a vector; a shorter `x` is padded with `pad`.
+#[inline(always)]
+pub(crate) fn load(x: &[f32], pad: f32) -> f32x16 {
+    match x.first_chunk::<LANES>() {
+        Some(full) => f32x16::new(*full),
+        None => {
+            let mut buffer = [pad; LANES];
+            buffer[..x.len()].copy_from_slice(x);
+            f32x16::new(buffer)
+        }
+    }
+}
+
+/// Writes the first `x.len()` lanes (at most 16) of `v` to `x`.
+#[inline(always)]
+pub(crate) fn store(v: f32x16, x: &mut [f32]) {
+    match x.first_chunk_mut::<LANES>() {
+        Some(full) => *full = v.to_array(),
+        None => {
+            let n = x.len();
+            x.copy_from_slice(&v.as_array()[..n]);
+        }
+    }
+}
+
+#[inline(always)]
+fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+    for width in [8, 4, 2, 1] {
+        for j in 0..width {
+            lanes[j] = f(lanes[j], lanes[j + width]);
+        }
+    }
+    lanes[0]
+}
+
+/// The sum of the sixteen lanes, by the tree.
+#[inline(always)]
+pub(crate) fn fold_sum(v: f32x16) -> f32 {
+    fold(v.to_array(), |a, b| a + b)
+}
+
+/// The largest of the sixteen lanes, by the tree.
+#[inline(always)]
+pub(crate) fn fold_max(v: f32x16) -> f32 {
+    fold(v.to_array(), Real::max)
+}
+
+/// Σ x. x: (n).
+#[inline]
+pub fn sum(x: &[f32]) -> f32 {
+    let mut acc = f32x16::splat(0.0);
+    for chunk in x.chunks(LANES) {
+        acc += load(chunk, 0.0);
+    }
+    fold_sum(acc)
+}
+
+/// Σ x·y. x, y: (n).
+#[inline]
+pub fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut acc = f32x16::splat(0.0);
+    for (a, b) in x.chunks(LANES).zip(y.chunks(LANES)) {
+        acc = load(a, 0.0).mul_add(load(b, 0.0), acc);
+    }
+    fold_sum(acc)
+}
+
+/// The largest x; −∞ for an empty x. x: (n).
+#[inline]
+pub fn max(x: &[f32]) -> f32 {
+    let mut acc = f32x16::splat(f32::NEG_INFINITY);
+    for chunk in x.chunks(LANES) {
+        acc = acc.fast_max(load(chunk, f32::NEG_INFINITY));
+    }
+    fold_max(acc)
+}
+
+/// Folds `n` values in the order of this module; `value(i)` gives the i-th.
+pub fn reduce_ref<T: Copy>(
+    n: usize,
+    neutral: T,
+    value: impl Fn(usize) -> T,
+    f: impl Fn(T, T) -> T,
+) -> T {
+    let mut lanes = [neutral; LANES];
+    for i in 0..n.next_multiple_of(LANES) {
+        let x = if i < n { value(i) } else { neutral };
+        lanes[i % LANES] = f(lanes[i % LANES], x);
+    }
+    fold(lanes, f)
+}
+
+/// Reference of [`sum`].
+pub fn sum_ref<T: Real>(x: &[T]) -> T {
+    reduce_ref(x.len(), T::of(0.0), |i| x[i], |a, b| a + b)
+}
+
+/// Reference of [`dot`].
+pub fn dot_ref<T: Real>(x: &[T], y: &[T]) -> T {
+    let mut lanes = [T::of(0.0); LANES];
+    for i in 0..x.len().next_multiple_of(LANES) {
+        let (a, b) = if i < x.len() { (x[i], y[i]) } else { (T::of(0.0), T::of(0.0)) };
+        lanes[i % LANES] = a.mul_add(b, lanes[i % LANES]);
+    }
+    fold(lanes, |a, b| a + b)
+}
+
+/// Reference of [`max`].
+pub fn max_ref<T: Real>(x: &[T]) -> T {
+    reduce_ref(x.len(), T::of(f64::NEG_INFINITY), |i| x[i], Real::max)
+}

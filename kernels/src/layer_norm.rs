@@ -1,0 +1,148 @@
+//! LayerNorm along rows (Ba et al. 2016, arXiv:1607.06450), biased variance.
+//!
+//! ```text
+//! x̂ⱼ  = (xⱼ − μ)·r,  μ = mean x,  r = 1/√(mean (x − μ)² + ε)      x, y: (rows, cols)
+//! yⱼ  = x̂ⱼ·wⱼ + bⱼ                                               w, b: (cols)
+//! dxⱼ = r·(gⱼ − mean g − x̂ⱼ·mean(g·x̂)),  g = dy·w                 keeps x, μ, r
+//! dwⱼ = Σᵢ dyᵢⱼ·x̂ᵢⱼ,  dbⱼ = Σᵢ dyᵢⱼ                              chains in ascending i
+//! ```
+
+use crate::lanes::{self, LANES, fold_sum, load, reduce_ref, store};
+use crate::{Real, Write, parallel};
+use wide::f32x16;
+
+/// The ε of PyTorch and TransformerLens.
+pub const EPS: f32 = 1e-5;
+
+/// y = LayerNorm(x)·w + b; stats: (rows, 2) receives (μ, r) of each row.
+pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], y: &mut [f32], stats: &mut [f32]) {
+    let cols = w.len();
+    let work = 8 * y.len();
+    parallel::rows2((y, cols), (stats, 2), work, 1, |first, y, stats| {
+        let x = x[first * cols..].chunks_exact(cols);
+        for ((x, y), stats) in x.zip(y.chunks_exact_mut(cols)).zip(stats.chunks_exact_mut(2)) {
+            let mean = lanes::sum(x) / cols as f32;
+            let mean_all = f32x16::splat(mean);
+            let mut squares = f32x16::splat(0.0);
+            for chunk in x.chunks(LANES) {
+                let d = load(chunk, mean) - mean_all;
+                squares = d.mul_add(d, squares);
+            }
+            let r = 1.0 / (fold_sum(squares) / cols as f32 + EPS).sqrt();
+            stats.copy_from_slice(&[mean, r]);
+            let r = f32x16::splat(r);
+            let params = w.chunks(LANES).zip(b.chunks(LANES));
+            for ((x, y), (w, b)) in x.chunks(LANES).zip(y.chunks_mut(LANES)).zip(params) {
+                let hat = (load(x, 0.0) - mean_all) * r;
+                store(hat.mul_add(load(w, 0.0), load(b, 0.0)), y);
+            }
+        }
+    });
+}
+
+/// dx (+)= the gradient of x. x, dy, dx: (rows, cols), w: (cols), stats: (rows, 2).
+pub fn layer_norm_backward(
+    x: &[f32],
+    w: &[f32],
+    stats: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    write: Write,
+) {
+    let cols = w.len();
+    let work = 8 * dx.len();
+    parallel::rows(dx, cols, work, 1, |first, dx| {
+        let rows = x[first * cols..].chunks_exact(cols).zip(dy[first * cols..].chunks_exact(cols));
+        let stats = stats[first * 2..].chunks_exact(2);
+        for (((x, dy), stats), dx) in rows.zip(stats).zip(dx.chunks_exact_mut(cols)) {
+            let [mean, r] = [stats[0], stats[1]].map(f32x16::splat);
+            let (mut sum_g, mut sum_gx) = (f32x16::splat(0.0), f32x16::splat(0.0));
+            let columns = || x.chunks(LANES).zip(dy.chunks(LANES)).zip(w.chunks(LANES));
+            for ((x, dy), w) in columns() {
+                let g = load(dy, 0.0) * load(w, 0.0);
+                sum_g += g;
+                sum_gx = g.mul_add((load(x, 0.0) - mean) * r, sum_gx);
+            }
+            let mean_g = f32x16::splat(fold_sum(sum_g) / cols as f32);
+            let mean_gx = f32x16::splat(fold_sum(sum_gx) / cols as f32);
+            for (((x, dy), w), dx) in columns().zip(dx.chunks_mut(LANES)) {
+                let g = load(dy, 0.0) * load(w, 0.0);
+                let hat = (load(x, 0.0) - mean) * r;
+                let d = (-hat).mul_add(mean_gx, g - mean_g);
+                let before = load(if write == Write::Add { dx } else { &[] }, 0.0);
+                store(r.mul_add(d, before), dx);
+            }
+        }
+    });
+}
+
+/// dw (+)= Σ dy·x̂ down the columns. x, dy: (rows, cols), stats: (rows, 2), dw: (cols).
+pub fn layer_norm_backward_w(x: &[f32], stats: &[f32], dy: &[f32], dw: &mut [f32], write: Write) {
+    let cols = dw.len();
+    parallel::rows(dw, 1, 4 * dy.len(), LANES, |first, dw| {
+        if write == Write::Set {
+            dw.fill(0.0);
+        }
+        let width = dw.len();
+        let rows = x.chunks_exact(cols).zip(dy.chunks_exact(cols)).zip(stats.chunks_exact(2));
+        for ((x, dy), stats) in rows {
+            let [mean, r] = [stats[0], stats[1]].map(f32x16::splat);
+            let columns = x[first..][..width].chunks(LANES).zip(dy[first..].chunks(LANES));
+            for ((x, dy), dw) in columns.zip(dw.chunks_mut(LANES)) {
+                let hat = (load(x, 0.0) - mean) * r;
+                let dy = load(&dy[..dy.len().min(dw.len())], 0.0);
+                store(dy.mul_add(hat, load(dw, 0.0)), dw);
+            }
+        }
+    });
+}
+
+/// Reference of [`layer_norm`].
+pub fn layer_norm_ref<T: Real>(x: &[T], w: &[T], b: &[T], y: &mut [T], stats: &mut [T]) {
+    let cols = w.len();
+    let n = T::of(cols as f64);
+    for (i, x) in x.chunks_exact(cols).enumerate() {
+        let mean = lanes::sum_ref(x) / n;
+        let zero = T::of(0.0);
+        let mut lanes = [zero; LANES];
+        for j in 0..cols.next_multiple_of(LANES) {
+            let d = if j < cols { x[j] - mean } else { zero };
+            lanes[j % LANES] = d.mul_add(d, lanes[j % LANES]);
+        }
+        let squares = reduce_ref(LANES, zero, |j| lanes[j], |a, b| a + b);
+        let r = T::of(1.0) / (squares / n + T::of(EPS.into())).sqrt();
+        (stats[2 * i], stats[2 * i + 1]) = (mean, r);
+        for j in 0..cols {
+            y[i * cols + j] = ((x[j] - mean) * r).mul_add(w[j], b[j]);
+        }
+    }
+}
+
+/// Reference of [`layer_norm_backward`] and [`layer_norm_backward_w`], adding to dx and dw.
+pub fn layer_norm_backward_ref<T: Real>(
+    x: &[T],
+    w: &[T],
+    stats: &[T],
+    dy: &[T],
+    dx: &mut [T],
+    dw: &mut [T],
+) {
+    let cols = w.len();
+    let n = T::of(cols as f64);
+    for (i, (x, dy)) in x.chunks_exact(cols).zip(dy.chunks_exact(cols)).enumerate() {
+        let (mean, r) = (stats[2 * i], stats[2 * i + 1]);
+        let hat = |j: usize| (x[j] - mean) * r;
+        let g = |j: usize| dy[j] * w[j];
+        let mean_g = reduce_ref(cols, T::of(0.0), g, |a, b| a + b) / n;
+        let mut lanes = [T::of(0.0); LANES];
+        for j in 0..cols {
+            lanes[j % LANES] = g(j).mul_add(hat(j), lanes[j % LANES]);
+        }
+        let mean_gx = reduce_ref(LANES, T::of(0.0), |j| lanes[j], |a, b| a + b) / n;
+        for j in 0..cols {
+            let d = (-hat(j)).mul_add(mean_gx, g(j) - mean_g);
+            dx[i * cols + j] = r.mul_add(d, dx[i * cols + j]);
+            dw[j] = dy[j].mul_add(hat(j), dw[j]);
+        }
+    }
+}

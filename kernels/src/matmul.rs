@@ -1,0 +1,404 @@
+//! Matrix products in the three forms that a linear layer needs. Everything row major.
+//!
+//! ```text
+//! nn   Y (m, n) = X (m, k) · W (k, n)        forward
+//! nt  dX (m, k) = dY (m, n) · Wᵀ             gradient of the input
+//! tn  dW (k, n) = Xᵀ · dY                    gradient of the weights, reduces over m
+//! ```
+//!
+//! Each element is one chain of fused multiply-adds, ascending along the reduced dimension, that
+//! starts at zero, at the bias, or at the value that is there ([`Start`]). Neither tile nor block
+//! nor thread changes that chain.
+//!
+//! One design serves all three. The right factor is copied, one panel of `DEPTH` × `WIDTH` at a
+//! time, to a buffer on the stack that stays in L1; there `nt` is transposed and a ragged edge is
+//! padded with zeros. The left factor is never copied: a tile broadcasts its elements straight from
+//! memory, `HEIGHT` rows (columns, for `tn`) at once. A tile of `HEIGHT` × `WIDTH` sums stays in
+//! registers for a whole panel:
+//!
+//! ```text
+//!                  b[l][0..16]  b[l][16..32]  b[l][32..48]        3 loads for each l
+//!      a[0][l] ->    acc[0][0]     acc[0][1]     acc[0][2]
+//!      a[1][l] ->    acc[1][0]     acc[1][1]     acc[1][2]        8 broadcasts, folded into
+//!        ...            ...           ...           ...           24 fused multiply-adds
+//!      a[7][l] ->    acc[7][0]     acc[7][1]     acc[7][2]
+//! ```
+
+use crate::lanes::{LANES, load, store};
+use crate::{Real, parallel};
+use wide::f32x16;
+
+/// Rows of a tile, and its widest row in vectors: 24 of AVX-512's 32 registers hold sums; AVX2 and
+/// NEON need several registers for 16 lanes.
+const HEIGHT: usize = 6;
+const VECTORS: usize = if cfg!(target_feature = "avx512f") { 4 } else { 1 };
+const WIDTH: usize = VECTORS * LANES;
+/// Panel depth: 128 × 64 × 4 bytes = 32 KiB, which L1 (48 KiB) holds beside the left factor's rows.
+const DEPTH: usize = 128;
+
+/// The shapes of a product, as the forward sees them: X (m, k), W (k, n), Y (m, n).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// Rows of X and Y.
+    pub m: usize,
+    /// Columns of X, rows of W.
+    pub k: usize,
+    /// Columns of W and Y.
+    pub n: usize,
+}
+
+impl Dims {
+    /// Floating-point operations of one product in any form: 2·m·k·n.
+    pub fn flops(self) -> u64 {
+        2 * self.m as u64 * self.k as u64 * self.n as u64
+    }
+}
+
+/// Where the chain of each element starts.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// At zero: the output is overwritten.
+    Zero,
+    /// At the bias of its column: the output is overwritten.
+    Bias(&'a [f32]),
+    /// At the value that is there: the product is added.
+    Here,
+}
+
+impl From<crate::Write> for Start<'_> {
+    fn from(write: crate::Write) -> Self {
+        match write {
+            crate::Write::Set => Start::Zero,
+            crate::Write::Add => Start::Here,
+        }
+    }
+}
+
+/// Y = start + X·W. x: (m, k), w: (k, n), y: (m, n).
+///
+/// # Panics
+/// If a slice does not have the length that `dims` gives it.
+pub fn matmul_nn(x: &[f32], w: &[f32], y: &mut [f32], dims: Dims, start: Start) {
+    let Dims { m, k, n } = dims;
+    check("matmul_nn", dims, (x.len(), m * k), (w.len(), k * n), (y.len(), m * n));
+    parallel::rows(y, n, m * k * n, HEIGHT, |first, y| {
+        let left = Left::Rows { x: &x[first * k..], stride: k };
+        block(left, Right::Plain { w, stride: n }, y, k, n, start, |_, _| ());
+    });
+}
+
+/// pre = b + X·W; post = act(pre). As [`matmul_nn`], with the activation applied to each row of a
+/// finished tile while it is still in L1. pre, post: (m, n).
+///
+/// # Panics
+/// If a slice does not have the length that `dims` gives it.
+pub fn matmul_nn_act(
+    x: &[f32],
+    w: &[f32],
+    pre: &mut [f32],
+    post: &mut [f32],
+    dims: Dims,
+    start: Start,
+    act: crate::activation::Act,
+) {
+    let Dims { m, k, n } = dims;
+    check("matmul_nn_act", dims, (x.len(), m * k), (w.len(), k * n), (pre.len(), m * n));
+    assert_eq!(pre.len(), post.len(), "matmul_nn_act: pre and post differ in length");
+    parallel::rows2((pre, n), (post, n), m * k * n, HEIGHT, |first, pre, post| {
+        let left = Left::Rows { x: &x[first * k..], stride: k };
+        block(left, Right::Plain { w, stride: n }, pre, k, n, start, |at, pre| {
+            act.forward(pre, &mut post[at..at + pre.len()]);
+        });
+    });
+}
+
+/// dX = start + dY·Wᵀ. dy: (m, n), w: (k, n), dx: (m, k).
+///
+/// # Panics
+/// If a slice does not have the length that `dims` gives it.
+pub fn matmul_nt(dy: &[f32], w: &[f32], dx: &mut [f32], dims: Dims, start: Start) {
+    let Dims { m, k, n } = dims;
+    check("matmul_nt", dims, (dy.len(), m * n), (w.len(), k * n), (dx.len(), m * k));
+    parallel::rows(dx, k, m * k * n, HEIGHT, |first, dx| {
+        let left = Left::Rows { x: &dy[first * n..], stride: n };
+        block(left, Right::Transposed { w, stride: n }, dx, n, k, start, |_, _| ());
+    });
+}
+
+/// dW = start + Xᵀ·dY. x: (m, k), dy: (m, n), dw: (k, n).
+///
+/// # Panics
+/// If a slice does not have the length that `dims` gives it.
+pub fn matmul_tn(x: &[f32], dy: &[f32], dw: &mut [f32], dims: Dims, start: Start) {
+    let Dims { m, k, n } = dims;
+    check("matmul_tn", dims, (x.len(), m * k), (dy.len(), m * n), (dw.len(), k * n));
+    parallel::rows(dw, n, m * k * n, HEIGHT, |first, dw| {
+        let left = Left::Columns { x, stride: k, first };
+        block(left, Right::Plain { w: dy, stride: n }, dw, m, n, start, |_, _| ());
+    });
+}
+
+fn check(form: &str, dims: Dims, a: (usize, usize), b: (usize, usize), c: (usize, usize)) {
+    assert!(
+        a.0 == a.1 && b.0 == b.1 && c.0 == c.1,
+        "{form} with {dims:?}: slices of {}, {}, {} elements, expected {}, {}, {}",
+        a.0,
+        b.0,
+        c.0,
+        a.1,
+        b.1,
+        c.1
+    );
+}
+
+/// The left factor A, of which a tile reads `HEIGHT` rows.
+#[derive(Clone, Copy)]
+enum Left<'a> {
+    /// A[i][l] = x[i·stride + l]
+    Rows { x: &'a [f32], stride: usize },
+    /// A[i][l] = x[l·stride + first + i]
+    Columns { x: &'a [f32], stride: usize, first: usize },
+}
+
+/// The right factor B, which is copied panel by panel.
+#[derive(Clone, Copy)]
+enum Right<'a> {
+    /// B[l][j] = w[l·stride + j]
+    Plain { w: &'a [f32], stride: usize },
+    /// B[l][j] = w[j·stride + l]
+    Transposed { w: &'a [f32], stride: usize },
+}
+
+/// A panel of B: row l holds columns j0 .. j0 + WIDTH, zero beyond the edge.
+type Panel = [[f32x16; VECTORS]; DEPTH];
+
+/// C = start + A·B for a block of rows of C. c: (rows, n); the reduced dimension has length k.
+/// `finished(at, row)` sees each piece of row, at offset `at` of c, when its last sum is stored.
+#[inline(always)]
+fn block(
+    a: Left,
+    b: Right,
+    c: &mut [f32],
+    k: usize,
+    n: usize,
+    start: Start,
+    mut finished: impl FnMut(usize, &[f32]),
+) {
+    let rows = c.len() / n;
+    let mut panel: Panel = [[f32x16::splat(0.0); VECTORS]; DEPTH];
+    for j0 in (0..n).step_by(WIDTH) {
+        let width = WIDTH.min(n - j0);
+        let mut l0 = 0;
+        // At least one pass, so that k = 0 still writes the start.
+        loop {
+            let depth = DEPTH.min(k - l0);
+            pack(b, l0, j0, width, &mut panel[..depth]);
+            let start = if l0 == 0 { start } else { Start::Here };
+            let mut i = 0;
+            while i < rows {
+                let at = i * n + j0;
+                let corner = Corner { a, i, l0, n, j0, width, start };
+                let (c, panel) = (&mut c[at..], &panel[..depth]);
+                let height = match rows - i {
+                    HEIGHT.. => corner.tile_of_width::<HEIGHT>(panel, c),
+                    2.. => corner.tile_of_width::<2>(panel, c),
+                    _ => corner.tile_of_width::<1>(panel, c),
+                };
+                if l0 + depth == k {
+                    for row in 0..height {
+                        finished(at + row * n, &c[row * n..row * n + width]);
+                    }
+                }
+                i += height;
+            }
+            l0 += depth;
+            if l0 == k {
+                break;
+            }
+        }
+    }
+}
+
+/// Copies B[l0 ..][j0 .. j0 + width] to the panel, padded with zeros to whole vectors.
+#[inline(always)]
+fn pack(b: Right, l0: usize, j0: usize, width: usize, panel: &mut [[f32x16; VECTORS]]) {
+    match b {
+        Right::Plain { w, stride } => {
+            for (l, to) in panel.iter_mut().enumerate() {
+                let from = &w[(l0 + l) * stride + j0..][..width];
+                for (v, chunk) in to.iter_mut().zip(from.chunks(LANES)) {
+                    *v = load(chunk, 0.0);
+                }
+            }
+        }
+        Right::Transposed { w, stride } => {
+            // 16 × 16 blocks through registers; ragged edges element by element
+            let depth = panel.len();
+            for (v, j) in (0..width).step_by(LANES).enumerate() {
+                let across = LANES.min(width - j);
+                for l in (0..depth).step_by(LANES) {
+                    let down = LANES.min(depth - l);
+                    let mut rows = [f32x16::splat(0.0); LANES];
+                    for (r, row) in rows[..across].iter_mut().enumerate() {
+                        let from = &w[(j0 + j + r) * stride + l0 + l..][..down];
+                        *row = load(from, 0.0);
+                    }
+                    let columns = f32x16::transpose(rows);
+                    for (to, column) in panel[l..l + down].iter_mut().zip(columns) {
+                        to[v] = column;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a tile stands: row `i` of A and C, step `l0` of the reduced dimension, and how far it goes.
+#[derive(Clone, Copy)]
+struct Corner<'a> {
+    a: Left<'a>,
+    i: usize,
+    l0: usize,
+    /// Distance between rows of C.
+    n: usize,
+    /// First column of C.
+    j0: usize,
+    /// Columns of C, at most [`WIDTH`].
+    width: usize,
+    start: Start<'a>,
+}
+
+impl Corner<'_> {
+    /// One tile of H rows; returns H. c starts at the tile's corner.
+    #[inline(always)]
+    fn tile_of_width<const H: usize>(self, panel: &[[f32x16; VECTORS]], c: &mut [f32]) -> usize {
+        match self.width.div_ceil(LANES) {
+            1 => self.tile::<H, { min(1, VECTORS) }>(panel, c),
+            2 => self.tile::<H, { min(2, VECTORS) }>(panel, c),
+            3 => self.tile::<H, { min(3, VECTORS) }>(panel, c),
+            _ => self.tile::<H, VECTORS>(panel, c),
+        }
+        H
+    }
+
+    #[inline(always)]
+    fn tile<const H: usize, const NV: usize>(self, panel: &[[f32x16; VECTORS]], c: &mut [f32]) {
+        let Corner { a, i, l0, n, j0, width, start } = self;
+        let sums: [[f32x16; NV]; H] = match start {
+            Start::Zero => [[f32x16::splat(0.0); NV]; H],
+            Start::Bias(bias) => [vectors(&bias[j0..j0 + width]); H],
+            Start::Here => std::array::from_fn(|r| vectors(&c[r * n..r * n + width])),
+        };
+        let sums = match a {
+            Left::Rows { x, stride } => {
+                let row = |r: usize| x[(i + r) * stride + l0..][..panel.len()].iter();
+                match H {
+                    1 => accumulate(sums, row(0).map(|a| [*a; H]), panel),
+                    2 => {
+                        let rows = row(0).zip(row(1));
+                        accumulate(sums, rows.map(|(a, b)| pick([*a, *b])), panel)
+                    }
+                    _ => {
+                        let rows =
+                            row(0).zip(row(1)).zip(row(2)).zip(row(3)).zip(row(4)).zip(row(5));
+                        let rows =
+                            rows.map(|(((((a, b), c), d), e), f)| pick([*a, *b, *c, *d, *e, *f]));
+                        accumulate(sums, rows, panel)
+                    }
+                }
+            }
+            Left::Columns { x, stride, first } => {
+                let rows = x[l0 * stride..].chunks_exact(stride);
+                let columns =
+                    rows.map(|row| *row[first + i..].first_chunk().expect("a tile's columns"));
+                accumulate(sums, columns, panel)
+            }
+        };
+        for (r, sums) in sums.iter().enumerate() {
+            for (piece, &sum) in c[r * n..r * n + width].chunks_mut(LANES).zip(sums) {
+                store(sum, piece);
+            }
+        }
+    }
+}
+
+/// The heart: sums[r] += a[r]·b for one column a of A and one row b of B after the other.
+#[inline(always)]
+fn accumulate<const H: usize, const NV: usize>(
+    mut sums: [[f32x16; NV]; H],
+    a: impl Iterator<Item = [f32; H]>,
+    panel: &[[f32x16; VECTORS]],
+) -> [[f32x16; NV]; H] {
+    for (a, b) in a.zip(panel) {
+        for r in 0..H {
+            let a = f32x16::splat(a[r]);
+            for v in 0..NV {
+                sums[r][v] = a.mul_add(b[v], sums[r][v]);
+            }
+        }
+    }
+    sums
+}
+
+/// The first H of N elements.
+#[inline(always)]
+fn pick<const H: usize, const N: usize>(a: [f32; N]) -> [f32; H] {
+    std::array::from_fn(|r| a[r])
+}
+
+/// A row of at most NV vectors, padded with zeros.
+#[inline(always)]
+fn vectors<const NV: usize>(row: &[f32]) -> [f32x16; NV] {
+    std::array::from_fn(|v| {
+        load(&row[(v * LANES).min(row.len())..row.len().min((v + 1) * LANES)], 0.0)
+    })
+}
+
+const fn min(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
+
+/// Reference of [`matmul_nn`]: three loops. `here` starts at y, else at the bias, else at zero.
+pub fn matmul_nn_ref<T: Real>(
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+    dims: Dims,
+    bias: Option<&[T]>,
+    here: bool,
+) {
+    let Dims { m, k, n } = dims;
+    for i in 0..m {
+        for j in 0..n {
+            let mut sum = if here { y[i * n + j] } else { bias.map_or(T::of(0.0), |b| b[j]) };
+            for l in 0..k {
+                sum = x[i * k + l].mul_add(w[l * n + j], sum);
+            }
+            y[i * n + j] = sum;
+        }
+    }
+}
+
+/// Reference of [`matmul_nt`], adding to dx.
+pub fn matmul_nt_ref<T: Real>(dy: &[T], w: &[T], dx: &mut [T], dims: Dims) {
+    let Dims { m, k, n } = dims;
+    for i in 0..m {
+        for j in 0..k {
+            for l in 0..n {
+                dx[i * k + j] = dy[i * n + l].mul_add(w[j * n + l], dx[i * k + j]);
+            }
+        }
+    }
+}
+
+/// Reference of [`matmul_tn`], adding to dw.
+pub fn matmul_tn_ref<T: Real>(x: &[T], dy: &[T], dw: &mut [T], dims: Dims) {
+    let Dims { m, k, n } = dims;
+    for i in 0..k {
+        for j in 0..n {
+            for l in 0..m {
+                dw[i * n + j] = x[l * k + i].mul_add(dy[l * n + j], dw[i * n + j]);
+            }
+        }
+    }
+}
