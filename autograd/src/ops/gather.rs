@@ -1,0 +1,82 @@
+//! yᵢ = table[idxᵢ]                    table: (entries, cols), idx: (rows), y: (rows, cols)
+//! dtable[e] = Σ dyᵢ over idxᵢ = e     keeps nothing
+//!
+//! An embedding is a gather from W_E. A projection of embeddings is computed on the table's unique
+//! rows and gathered afterwards.
+
+use super::{Args, Case, reference, zeros, zeros_like};
+use crate::{Index, Op, Rows, Store, Tape, Var};
+use kernels::{Real, gather};
+
+#[derive(Debug)]
+struct Gather {
+    table: Var,
+    idx: Index,
+    y: Var,
+}
+
+impl Tape {
+    /// Rows of `table`, by index.
+    ///
+    /// # Panics
+    /// On replay, if an index is not below the table's rows.
+    pub fn gather(&mut self, table: Var, idx: Index, rows: Rows) -> Var {
+        let y = self.result(rows, self.shape(table).1);
+        self.push(Gather { table, idx, y });
+        y
+    }
+}
+
+impl Op for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+    fn inputs(&self) -> Vec<Var> {
+        vec![self.table]
+    }
+    fn outputs(&self) -> Vec<Var> {
+        vec![self.y]
+    }
+    fn forward(&self, s: &mut Store) {
+        let (_, cols) = s.shape(self.y);
+        s.write(self.y, |s, y| gather::gather(s.value(self.table), s.index(self.idx), y, cols));
+    }
+    fn backward(&self, s: &mut Store) {
+        let (_, cols) = s.shape(self.y);
+        s.write_grad(self.table, |s, dtable, write| {
+            gather::scatter(s.grad(self.y), s.index(self.idx), dtable, cols, write);
+        });
+    }
+    fn flops(&self, s: &Store) -> (u64, u64) {
+        let (rows, cols) = s.shape(self.y);
+        (0, (rows * cols) as u64)
+    }
+}
+
+fn forward<T: Real>(a: &Args<T>) -> Vec<T> {
+    let cols = a.shapes[0].1;
+    let mut y = zeros((a.index.len(), cols));
+    gather::gather_ref(&a.inputs[0], a.index, &mut y, cols);
+    y
+}
+
+fn backward<T: Real>(a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
+    let mut d = zeros_like(a);
+    gather::scatter_ref(dy, a.index, &mut d[0], a.shapes[0].1);
+    d
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![Case {
+        name: "gather",
+        formula: "y_i = table[idx_i]",
+        file: file!(),
+        shapes: vec![vec![(5, 7)], vec![(1, 1)], vec![(13, 32)]],
+        index: vec![vec![4, 0, 0, 2, 4, 4], vec![0, 0], (0..40).map(|i| i * 7 % 13).collect()],
+        record: |t, x, idx| {
+            let rows = Rows::Fixed(t.index_mut(idx).len());
+            t.gather(x[0], idx, rows)
+        },
+        reference: reference!(forward, backward),
+    }]
+}

@@ -1,0 +1,90 @@
+//! One file for each op, and the registry of all of them.
+
+mod act;
+mod add;
+mod attention;
+mod cross_entropy;
+mod gather;
+mod layer_norm;
+mod linear;
+mod softmax;
+
+pub use cross_entropy::CrossEntropy;
+pub use kernels::attention::Shape as AttentionShape;
+
+use crate::{Index, Tape, Var};
+use kernels::Real;
+
+/// What the reference of an op is given: the inputs in order, as matrices, and the index list.
+pub struct Args<'a, T> {
+    /// The values of the inputs, row major.
+    pub inputs: &'a [Vec<T>],
+    /// Their shapes (rows, cols).
+    pub shapes: &'a [(usize, usize)],
+    /// The index list or labels, where the op has one.
+    pub index: &'a [u32],
+}
+
+/// An op as plain loops.
+#[derive(Clone, Copy)]
+pub struct Reference<T> {
+    /// The result.
+    pub forward: fn(&Args<T>) -> Vec<T>,
+    /// The gradients of the inputs, given that of the result.
+    pub backward: fn(&Args<T>, &[T]) -> Vec<Vec<T>>,
+}
+
+/// One registered form of an op: how to record it, its shapes, and its reference in both types.
+///
+/// The `f32` reference has the bits of the op; the `f64` one is what the gradient check
+/// differentiates.
+pub struct Case {
+    /// The op's name and, after a slash, its form.
+    pub name: &'static str,
+    /// The formula of the forward.
+    pub formula: &'static str,
+    /// The source file of the op.
+    pub file: &'static str,
+    /// Shapes (rows, cols) of the inputs; each entry of the list is one trial.
+    pub shapes: Vec<Vec<(usize, usize)>>,
+    /// The index list of each trial; empty where the op has none.
+    pub index: Vec<Vec<u32>>,
+    /// Records the op on parameters of these shapes.
+    pub record: fn(&mut Tape, &[Var], Index) -> Var,
+    /// The bit oracle, and what central differences are taken of.
+    pub reference: (Reference<f32>, Reference<f64>),
+}
+
+/// Both instances of a generic forward and backward.
+macro_rules! reference {
+    ($forward:expr, $backward:expr) => {
+        (
+            $crate::ops::Reference { forward: $forward, backward: $backward },
+            $crate::ops::Reference { forward: $forward, backward: $backward },
+        )
+    };
+}
+pub(crate) use reference;
+
+/// Every op in every form.
+pub fn registry() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(linear::cases());
+    cases.extend(act::cases());
+    cases.extend(add::cases());
+    cases.extend(gather::cases());
+    cases.extend(softmax::cases());
+    cases.extend(layer_norm::cases());
+    cases.extend(attention::cases());
+    cases.extend(cross_entropy::cases());
+    cases
+}
+
+fn zeros<T: Real>(shape: (usize, usize)) -> Vec<T> {
+    vec![T::of(0.0); shape.0 * shape.1]
+}
+
+/// Zero gradients for every input.
+fn zeros_like<T: Real>(a: &Args<T>) -> Vec<Vec<T>> {
+    a.shapes.iter().map(|&shape| zeros(shape)).collect()
+}

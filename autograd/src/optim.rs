@@ -1,0 +1,107 @@
+//! AdamW over the parameters of a tape, and the learning-rate schedule.
+//!
+//! lr(t) = lr·min(t/warmup, 1), then constant or half a cosine from lr to 0 at the last step; t counts
+//! from 0, so with a warm-up the first step learns nothing (as in the code of Nanda et al. 2023).
+
+use crate::{Tape, Var};
+use kernels::adamw::{Step, adamw};
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Stays at lr.
+    Constant,
+    /// lr·(1 + cos(π·(t − warmup)/(steps − warmup)))/2.
+    Cosine,
+}
+
+/// The hyper-parameters of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdamWConfig {
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Decay rates of the moments.
+    pub betas: (f64, f64),
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// A parameter whose name contains one of these is not decayed.
+    pub no_decay: Vec<String>,
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// After the warm-up.
+    pub schedule: Schedule,
+    /// Length of the run, which a cosine needs.
+    pub steps: u64,
+}
+
+impl AdamWConfig {
+    /// The learning rate of step t, counted from 0.
+    pub fn lr_at(&self, t: u64) -> f64 {
+        if t < self.warmup {
+            return self.lr * t as f64 / self.warmup as f64;
+        }
+        match self.schedule {
+            Schedule::Constant => self.lr,
+            Schedule::Cosine => {
+                let done = (t - self.warmup) as f64 / (self.steps - self.warmup).max(1) as f64;
+                self.lr * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
+            }
+        }
+    }
+}
+
+/// The moments of every parameter of a tape.
+#[derive(Debug)]
+pub struct AdamW {
+    config: AdamWConfig,
+    slots: Vec<Slot>,
+}
+
+/// One parameter's moments.
+#[derive(Debug)]
+pub struct Slot {
+    /// The parameter.
+    pub param: Var,
+    /// First moment, of the parameter's shape.
+    pub m: Vec<f32>,
+    /// Second moment.
+    pub v: Vec<f32>,
+    weight_decay: f64,
+}
+
+impl AdamW {
+    /// Zero moments for the parameters of `tape`.
+    pub fn new(config: AdamWConfig, tape: &Tape) -> AdamW {
+        let slot = |&param: &Var| {
+            let exempt = config.no_decay.iter().any(|part| tape.name(param).contains(part));
+            let len = tape.value(param).len();
+            let weight_decay = if exempt { 0.0 } else { config.weight_decay };
+            Slot { param, m: vec![0.0; len], v: vec![0.0; len], weight_decay }
+        };
+        let slots = tape.params().iter().map(slot).collect();
+        AdamW { config, slots }
+    }
+
+    /// Updates every parameter from its gradient; t is the number of steps done before.
+    pub fn step(&mut self, tape: &mut Tape, t: u64) {
+        let AdamWConfig { betas, eps, .. } = self.config;
+        let lr = self.config.lr_at(t);
+        for slot in &mut self.slots {
+            let (p, g) = tape.param_and_grad(slot.param);
+            let step = Step { lr, betas, eps, weight_decay: slot.weight_decay, t: t + 1 };
+            adamw(p, g, &mut slot.m, &mut slot.v, step);
+        }
+    }
+
+    /// The moments, in the order of the tape's parameters.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The moments, to be restored.
+    pub fn slots_mut(&mut self) -> &mut [Slot] {
+        &mut self.slots
+    }
+}

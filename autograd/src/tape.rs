@@ -1,0 +1,348 @@
+//! The tape: buffers, the ops over them in order, replay forwards and backwards.
+//!
+//! Every value is a matrix (rows, cols), row major. Outputs come after their inputs, so replaying
+//! the ops in order computes everything, and in reverse order every gradient is complete before it
+//! is read. The first op to write a gradient overwrites it, later ones add: nothing is zero-filled.
+
+use kernels::Write;
+
+/// A value on the tape: a matrix and, on a training tape, its gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Var(usize);
+
+/// A list of row numbers or labels on the tape, rewritten before each step or fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index(usize);
+
+/// How many rows a value has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Always so many: parameters and what is computed from parameters alone.
+    Fixed(usize),
+    /// So many for each active example.
+    PerExample(usize),
+}
+
+impl Rows {
+    /// Rows when `examples` are active.
+    pub fn of(self, examples: usize) -> usize {
+        match self {
+            Rows::Fixed(rows) => rows,
+            Rows::PerExample(rows) => rows * examples,
+        }
+    }
+}
+
+/// One operation: knows its buffers, computes its outputs and its inputs' gradients.
+///
+/// No method has a default: an op without a backward does not compile.
+pub trait Op: std::fmt::Debug + Send {
+    /// The name in the registry.
+    fn name(&self) -> &'static str;
+    /// What it reads and may give a gradient to.
+    fn inputs(&self) -> Vec<Var>;
+    /// What it writes, the results first, then what it keeps for the backward.
+    fn outputs(&self) -> Vec<Var>;
+    /// Writes the outputs.
+    fn forward(&self, s: &mut Store);
+    /// Writes or adds to the gradients of the inputs, given those of the outputs.
+    fn backward(&self, s: &mut Store);
+    /// Floating-point operations of (forward, backward) at the active number of examples; a fused
+    /// multiply-add counts 2, an elementary function 16.
+    fn flops(&self, s: &Store) -> (u64, u64);
+}
+
+#[derive(Debug)]
+struct Value {
+    name: String,
+    rows: Rows,
+    cols: usize,
+    data: Vec<f32>, // (rows at capacity, cols)
+    grad: Vec<f32>, // as data; empty where no gradient is wanted
+    written: bool,  // the gradient, in the current backward
+}
+
+/// The buffers that ops work on.
+#[derive(Debug)]
+pub struct Store {
+    values: Vec<Value>,
+    indices: Vec<(Rows, Vec<u32>)>,
+    examples: usize,
+}
+
+impl Store {
+    /// (rows, cols) of a value at the active number of examples.
+    pub fn shape(&self, x: Var) -> (usize, usize) {
+        let v = &self.values[x.0];
+        (v.rows.of(self.examples), v.cols)
+    }
+
+    fn len(&self, x: Var) -> usize {
+        let (rows, cols) = self.shape(x);
+        rows * cols
+    }
+
+    /// The active elements of a value.
+    pub fn value(&self, x: Var) -> &[f32] {
+        &self.values[x.0].data[..self.len(x)]
+    }
+
+    /// The active elements of a value's gradient. Empty where it has none.
+    pub fn grad(&self, x: Var) -> &[f32] {
+        let grad = &self.values[x.0].grad;
+        &grad[..self.len(x).min(grad.len())]
+    }
+
+    /// The active entries of an index list.
+    pub fn index(&self, i: Index) -> &[u32] {
+        let (rows, list) = &self.indices[i.0];
+        &list[..rows.of(self.examples)]
+    }
+
+    /// Lets `f` write the active elements of `y` while it reads the other values.
+    pub fn write(&mut self, y: Var, f: impl FnOnce(&mut Store, &mut [f32])) {
+        let len = self.len(y);
+        let mut data = std::mem::take(&mut self.values[y.0].data);
+        f(self, &mut data[..len]);
+        self.values[y.0].data = data;
+    }
+
+    /// Lets `f` write the gradient of `x`, or add to it where an op has written it already in this
+    /// backward. Does nothing for a value without gradient.
+    pub fn write_grad(&mut self, x: Var, f: impl FnOnce(&mut Store, &mut [f32], Write)) {
+        let len = self.len(x);
+        let value = &mut self.values[x.0];
+        if value.grad.is_empty() {
+            return;
+        }
+        let write =
+            if std::mem::replace(&mut value.written, true) { Write::Add } else { Write::Set };
+        let mut grad = std::mem::take(&mut value.grad);
+        f(self, &mut grad[..len], write);
+        self.values[x.0].grad = grad;
+    }
+}
+
+/// A recorded computation.
+#[derive(Debug)]
+pub struct Tape {
+    store: Store,
+    ops: Vec<Box<dyn Op>>,
+    params: Vec<Var>,
+    capacity: usize,
+    training: bool,
+}
+
+impl Tape {
+    /// An empty tape for at most `capacity` examples; with gradients where `training`.
+    pub fn new(capacity: usize, training: bool) -> Tape {
+        let store = Store { values: Vec::new(), indices: Vec::new(), examples: capacity };
+        Tape { store, ops: Vec::new(), params: Vec::new(), capacity, training }
+    }
+
+    fn push_value(&mut self, name: String, rows: Rows, cols: usize, grad: bool) -> Var {
+        let len = rows.of(self.capacity) * cols;
+        let grad = if grad && self.training { vec![0.0; len] } else { Vec::new() };
+        let data = vec![0.0; len];
+        self.store.values.push(Value { name, rows, cols, data, grad, written: false });
+        Var(self.store.values.len() - 1)
+    }
+
+    /// A parameter: a fixed matrix with a name, zero until [`Tape::value_mut`] fills it.
+    pub fn param(&mut self, name: &str, rows: usize, cols: usize) -> Var {
+        let var = self.push_value(name.to_string(), Rows::Fixed(rows), cols, true);
+        self.params.push(var);
+        var
+    }
+
+    /// An index list that the caller rewrites before each step with [`Tape::index_mut`].
+    pub fn input(&mut self, rows: Rows) -> Index {
+        self.store.indices.push((rows, vec![0; rows.of(self.capacity)]));
+        Index(self.store.indices.len() - 1)
+    }
+
+    /// An index list that never changes.
+    pub fn constant(&mut self, list: Vec<u32>) -> Index {
+        self.store.indices.push((Rows::Fixed(list.len()), list));
+        Index(self.store.indices.len() - 1)
+    }
+
+    /// A new value for an op's result.
+    pub(crate) fn result(&mut self, rows: Rows, cols: usize) -> Var {
+        self.push_value(String::new(), rows, cols, true)
+    }
+
+    /// A new value that an op keeps for its backward; it has no gradient.
+    pub(crate) fn kept(&mut self, rows: Rows, cols: usize) -> Var {
+        self.push_value(String::new(), rows, cols, false)
+    }
+
+    /// Records an op.
+    pub(crate) fn push(&mut self, op: impl Op + 'static) {
+        self.ops.push(Box::new(op));
+    }
+
+    /// Names a value, as TransformerLens names its hook points; returns it.
+    pub fn hook(&mut self, name: impl Into<String>, x: Var) -> Var {
+        self.store.values[x.0].name = name.into();
+        x
+    }
+
+    /// The value of that name, if there is one.
+    pub fn find(&self, name: &str) -> Option<Var> {
+        self.store.values.iter().position(|v| v.name == name).map(Var)
+    }
+
+    /// The names of all parameters and hooks, in recording order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.store.values.iter().map(|v| v.name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// The name of a value; empty for an unnamed one.
+    pub fn name(&self, x: Var) -> &str {
+        &self.store.values[x.0].name
+    }
+
+    /// How many rows a value has, as recorded.
+    pub fn rows(&self, x: Var) -> Rows {
+        self.store.values[x.0].rows
+    }
+
+    /// (rows, cols) at the active number of examples.
+    pub fn shape(&self, x: Var) -> (usize, usize) {
+        self.store.shape(x)
+    }
+
+    /// The active elements of a value.
+    pub fn value(&self, x: Var) -> &[f32] {
+        self.store.value(x)
+    }
+
+    /// The active elements of a value, to be overwritten.
+    pub fn value_mut(&mut self, x: Var) -> &mut [f32] {
+        let len = self.store.len(x);
+        &mut self.store.values[x.0].data[..len]
+    }
+
+    /// The active elements of a gradient, after [`Tape::backward`]. Empty on a forward-only tape.
+    pub fn grad(&self, x: Var) -> &[f32] {
+        self.store.grad(x)
+    }
+
+    /// The parameters, in recording order.
+    pub fn params(&self) -> &[Var] {
+        &self.params
+    }
+
+    /// A parameter's values to be updated, with its gradient.
+    pub fn param_and_grad(&mut self, x: Var) -> (&mut [f32], &[f32]) {
+        let value = &mut self.store.values[x.0];
+        (&mut value.data, &value.grad)
+    }
+
+    /// Copies the parameters of a tape that records the same parameters.
+    ///
+    /// # Panics
+    /// If names or shapes differ.
+    pub fn copy_params_from(&mut self, other: &Tape) {
+        assert_eq!(self.params.len(), other.params.len(), "tapes of different models");
+        for i in 0..self.params.len() {
+            let (to, from) = (self.params[i], other.params[i]);
+            assert_eq!(self.name(to), other.name(from), "tapes of different models");
+            self.value_mut(to).copy_from_slice(other.value(from));
+        }
+    }
+
+    /// The active entries of an index list, to be rewritten.
+    pub fn index_mut(&mut self, i: Index) -> &mut [u32] {
+        let (rows, list) = &mut self.store.indices[i.0];
+        &mut list[..rows.of(self.store.examples)]
+    }
+
+    /// The number of examples that the buffers hold.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The active number of examples.
+    pub fn examples(&self) -> usize {
+        self.store.examples
+    }
+
+    /// Sets the active number of examples.
+    ///
+    /// # Panics
+    /// If it is above the capacity.
+    pub fn set_examples(&mut self, examples: usize) {
+        assert!(examples <= self.capacity, "{examples} examples on a tape for {}", self.capacity);
+        self.store.examples = examples;
+    }
+
+    /// Replays every op.
+    pub fn forward(&mut self) {
+        for op in &self.ops {
+            op.forward(&mut self.store);
+        }
+    }
+
+    /// Computes the gradient of `loss`, a (1, 1) value, with respect to every parameter and value
+    /// that it depends on.
+    ///
+    /// # Panics
+    /// On a forward-only tape.
+    pub fn backward(&mut self, loss: Var) {
+        self.backward_from(loss, &[1.0]);
+    }
+
+    /// As [`Tape::backward`], from any value and a given upstream gradient of its shape.
+    pub fn backward_from(&mut self, y: Var, upstream: &[f32]) {
+        assert!(self.training, "backward on a forward-only tape");
+        self.store.values.iter_mut().for_each(|v| v.written = false);
+        self.store.write_grad(y, |_, dy, _| dy.copy_from_slice(upstream));
+        for op in self.ops.iter().rev() {
+            // An op whose results the loss does not read has no gradient to pass on.
+            if op.outputs().iter().any(|y| self.store.values[y.0].written) {
+                op.backward(&mut self.store);
+            }
+        }
+    }
+
+    /// The ops, in recording order.
+    pub fn ops(&self) -> impl Iterator<Item = &dyn Op> {
+        self.ops.iter().map(AsRef::as_ref)
+    }
+
+    /// Floating-point operations of (forward, backward) at the active number of examples.
+    pub fn flops(&self) -> (u64, u64) {
+        let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
+        self.ops().map(|op| op.flops(&self.store)).fold((0, 0), sum)
+    }
+
+    /// Where the first value or gradient that is not finite appears, in the order of computation.
+    pub fn first_non_finite(&self) -> Option<String> {
+        let bad = |x: &[f32]| x.iter().any(|x| !x.is_finite());
+        let place = |op: &dyn Op, what: &str, x: Var| {
+            let name = match self.name(x) {
+                "" => "an unnamed value",
+                name => name,
+            };
+            format!("{what} {name}, in op {}", op.name())
+        };
+        for &p in &self.params {
+            if bad(self.value(p)) {
+                return Some(format!("the parameter {}", self.name(p)));
+            }
+        }
+        for op in self.ops() {
+            if let Some(y) = op.outputs().into_iter().find(|&y| bad(self.value(y))) {
+                return Some(place(op, "the value of", y));
+            }
+        }
+        for op in self.ops.iter().rev() {
+            if let Some(x) = op.inputs().into_iter().find(|&x| bad(self.grad(x))) {
+                return Some(place(op.as_ref(), "the gradient of", x));
+            }
+        }
+        None
+    }
+}
