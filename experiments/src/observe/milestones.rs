@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_fall_of_exactly_the_threshold_is_not_a_collapse() {
-        // 1/4 and 3/10 do not differ by .05 exactly in binary; 0.05 and 0 do.
+        // Against 0 the difference is the threshold itself, without rounding.
         assert_eq!(entropies(&[0.05, 0.0]).t_collapse, None);
     }
 

@@ -99,14 +99,16 @@ impl Values {
 
     fn label(&self, i: usize) -> String {
         let tick = self.ticks[i];
-        if self.log && !(1e-2..1e4).contains(&tick) {
+        // Whole decades read 10⁻² 10⁻¹ 1 10; the 1, 2, 5 of less than that read 0.05 0.1 0.2.
+        let plain = if self.ticks[1] > 9.0 * self.ticks[0] { 1.0 } else { 1e-3 };
+        if self.log && (plain..1e4).contains(&tick) {
+            return format!("{tick}");
+        }
+        if self.log {
             let exponent = tick.log10().floor();
             let lead = (tick / 10f64.powf(exponent)).round();
             let lead = if lead == 1.0 { String::new() } else { format!("{lead}×") };
             return format!("{lead}10{}", superscript(exponent as i32));
-        }
-        if self.log {
-            return format!("{tick}");
         }
         let decimals = (-(self.ticks[1] - self.ticks[0]).log10().floor()).max(0.0) as usize;
         format!("{tick:.decimals$}")
@@ -150,7 +152,7 @@ impl Chart<'_> {
     /// Pixels that the legend and the labels of the marks take above the plot.
     pub fn head(&self, marks: &[Mark], named: bool) -> usize {
         let rows = usize::from(self.curves.len() > 1) + if named { marks.len() } else { 0 };
-        rows * ROW + 10
+        rows * ROW + 14
     }
 
     /// The inside of an `<svg>` element that covers the plot area and lets its labels overflow: 48 pixels
@@ -354,7 +356,7 @@ pub fn escape(text: &str) -> String {
             '"' => safe += "&quot;",
             '\'' => safe += "&#39;",
             // XML knows no other control characters, not even escaped.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => safe.push('\u{fffd}'),
+            c if c.is_control() && !matches!(c, '\n' | '\r' | '\t') => safe.push('\u{fffd}'),
             c => safe.push(c),
         }
     }
@@ -397,9 +399,11 @@ mod tests {
         assert_eq!(labels(&[(0, 0.847), (1, 0.481)], false), "0.4 0.5 0.6 0.7 0.8 0.9");
         assert_eq!(labels(&[(0, 117.2), (1, 18.1)], false), "0 20 40 60 80 100 120");
         assert_eq!(labels(&[(0, 5.0)], false), "5.0 5.1");
-        assert_eq!(labels(&[(0, 4.6), (1, 0.0), (2, 3e-6)], true), "10⁻⁶ 10⁻⁴ 0.01 1 100");
+        assert_eq!(labels(&[(0, 4.6), (1, 0.0), (2, 3e-6)], true), "10⁻⁶ 10⁻⁴ 10⁻² 1 100");
         assert_eq!(labels(&[(0, 4.6), (1, 3.1)], true), "2 5");
         assert_eq!(labels(&[(0, 1.0)], true), "1 2");
+        assert_eq!(labels(&[(0, 0.3), (1, 0.02)], true), "0.02 0.05 0.1 0.2 0.5");
+        assert_eq!(labels(&[(0, 3e-6), (1, 1e-6)], true), "10⁻⁶ 2×10⁻⁶ 5×10⁻⁶");
         assert!(
             Values::around(&[Curve { name: "", class: "", points: &[(0, 0.0)] }], true).is_none()
         );

@@ -44,9 +44,11 @@ function show(step) {
     for (const [name, points] of curves) {
       const [when, value] = nearest(points, step);
       const bold = document.createElement("b");
-      bold.textContent = Number(value.toPrecision(5));
-      output.append(` · ${name} `.trimEnd() + " ", bold, when === step ? "" : ` (at ${whole(when)})`);
+      bold.textContent =
+        value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(3) : Number(value.toPrecision(5));
+      output.append(name ? ` · ${name} ` : " · ", bold, when === step ? "" : ` (at ${whole(when)})`);
     }
+    output.style.minHeight = `${output.offsetHeight}px`; // grows only: the charts below must not jump
   }
 }
 

@@ -209,7 +209,7 @@ fn figure(
 ) {
     let _ = writeln!(
         page,
-        "<figure>\n<figcaption><span>{name} <span class=\"muted\">{note}</span></span> <output></output></figcaption>"
+        "<figure>\n<figcaption><span>{name} <span class=\"muted\">{note}</span></span> <output aria-live=\"off\"></output></figcaption>"
     );
     let head = chart.head(marks, named);
     for (class, scale) in [("log", Scale::Log), ("linear", Scale::Linear)] {
@@ -290,7 +290,7 @@ fn readings(page: &mut String, run: &Run) {
 
     page.push_str(
         "<h2>Every reading of H̃</h2>\n<div class=\"wide\"><table>\n<thead><tr>\
-         <th>activations</th><th>covariance</th><th>probe</th><th>curve</th>",
+         <th>probe</th><th class=\"spark\">curve</th>",
     );
     for (name, _) in &columns {
         let _ = write!(page, "<th class=\"number\">{name}</th>");
@@ -299,15 +299,15 @@ fn readings(page: &mut String, run: &Run) {
     let mut above = ("", "");
     for (reading, curve) in readings.iter().zip(&curves) {
         let group = (reading.hook, reading.centring);
-        let (hook, centring) = if group == above { ("", "") } else { group };
-        above = group;
-        let _ = write!(
-            page,
-            "<tr><th><code>{}</code></th><td>{}</td><td>{}</td><td>",
-            escape(hook),
-            escape(centring),
-            escape(reading.probe)
-        );
+        if group != above {
+            let (hook, centring, width) = (escape(group.0), escape(group.1), columns.len() + 2);
+            let _ = writeln!(
+                page,
+                "<tr><th class=\"group\" colspan=\"{width}\"><code>{hook}</code>, {centring}</th></tr>"
+            );
+            above = group;
+        }
+        let _ = write!(page, "<tr><td>{}</td><td class=\"spark\">", escape(reading.probe));
         for (class, scale) in [("log", Scale::Log), ("linear", Scale::Linear)] {
             let line = path(curve, run.steps(scale), &y, SPARK);
             let _ = write!(
