@@ -1,3 +1,6 @@
 //! plateau's `experiments` (see ARCHITECTURE.md).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+
+pub mod observe;
+pub mod report;

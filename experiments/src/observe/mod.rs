@@ -1,0 +1,2 @@
+//! What a run shows while it trains.
+pub mod milestones;
