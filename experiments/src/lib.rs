@@ -1,3 +1,9 @@
 //! plateau's `experiments` (see ARCHITECTURE.md).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+
+pub mod batches;
+pub mod config;
+pub mod presets;
+pub mod seed;
+pub mod tasks;
