@@ -101,7 +101,7 @@ pub struct PermutationConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, DeriveDeserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PermutationOp {
-    /// (a ∘ b)(i) = a[b[i]]
+    /// `(a ∘ b)(i) = a[b[i]]`
     Compose,
 }
 

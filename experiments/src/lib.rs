@@ -5,5 +5,6 @@
 pub mod batches;
 pub mod config;
 pub mod presets;
+pub mod run;
 pub mod seed;
 pub mod tasks;

@@ -17,8 +17,9 @@ const MAX_BYTES: f64 = 64e9;
 /// Returns the sentence unless the condition holds.
 macro_rules! require {
     ($condition:expr, $($sentence:tt)*) => {
-        if !$condition {
-            return Err(format!($($sentence)*));
+        if $condition {
+        } else {
+            return Err(format!($($sentence)*)); // also where a comparison with NaN is false
         }
     };
 }
