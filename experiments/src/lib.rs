@@ -4,3 +4,9 @@
 
 pub mod observe;
 pub mod report;
+pub mod batches;
+pub mod config;
+pub mod presets;
+pub mod run;
+pub mod seed;
+pub mod tasks;

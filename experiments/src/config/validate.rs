@@ -1,0 +1,214 @@
+//! What no run can have, said in one sentence each: which key, its value, what was expected.
+
+use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
+use crate::tasks::modular::is_prime;
+use crate::tasks::train_count;
+use models::config::OneLayerConfig;
+
+/// A modulus above this would need more than a gigabyte for the table of pairs alone.
+const MAX_P: usize = 4096;
+/// S7 has 5,040² pairs.
+const MAX_N: usize = 6;
+/// No width, depth, batch or probe is larger; products of a few of them still fit in 64 bits.
+const MAX_SIZE: usize = 1 << 20;
+/// Memory of one training step, at most.
+const MAX_BYTES: f64 = 64e9;
+
+/// Returns the sentence unless the condition holds.
+macro_rules! require {
+    ($condition:expr, $($sentence:tt)*) => {
+        if $condition {
+        } else {
+            return Err(format!($($sentence)*)); // also where a comparison with NaN is false
+        }
+    };
+}
+
+impl Config {
+    /// Checks every value against what a run can have.
+    ///
+    /// # Errors
+    /// The first problem, as a sentence.
+    pub fn validate(&self) -> Result<(), String> {
+        require!(
+            self.schema == SCHEMA,
+            "schema = {}: this plateau reads schema {SCHEMA}",
+            self.schema
+        );
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        require!(
+            !self.name.is_empty() && !self.name.starts_with('.') && self.name.chars().all(plain),
+            "name = {:?}: it becomes a folder's name, so letters, digits, `-`, `_` and `.` only, \
+             and no `.` at the start",
+            self.name
+        );
+        require!(self.seed <= i64::MAX as u64, "seed = {}: must be below 2^63", self.seed);
+        require!(self.steps > 0, "steps = 0: a run needs at least one step");
+        require!(self.steps <= 1_000_000_000, "steps = {}: at most a thousand million", self.steps);
+        self.validate_task()?;
+        self.validate_model()?;
+        self.validate_optim()?;
+        self.validate_observers()?;
+        self.validate_memory()
+    }
+
+    fn validate_task(&self) -> Result<(), String> {
+        match &self.task {
+            TaskConfig::Modular(c) => {
+                require!(c.p >= 2, "task.p = {}: a modulus is at least 2", c.p);
+                require!(
+                    c.p <= MAX_P,
+                    "task.p = {}: at most {MAX_P}, for all p² pairs are held",
+                    c.p
+                );
+                require!(
+                    c.op != ModularOp::Div || is_prime(c.p),
+                    "task.p = {}: division needs a prime modulus",
+                    c.p
+                );
+            }
+            TaskConfig::Permutation(c) => require!(
+                (2..=MAX_N).contains(&c.n),
+                "task.n = {}: permutations of 2 to {MAX_N} things, for all (n!)² pairs are held",
+                c.n
+            ),
+        }
+        let (fraction, pairs) = (self.task.train_fraction(), self.task.pairs());
+        require!(
+            fraction > 0.0 && fraction <= 1.0,
+            "task.train_fraction = {fraction}: must be above 0 and at most 1"
+        );
+        let train = train_count(pairs, fraction);
+        require!(train > 0, "task.train_fraction = {fraction}: leaves no training pair of {pairs}");
+        require!(train < pairs, "task.train_fraction = {fraction}: leaves no test pair of {pairs}");
+        Ok(())
+    }
+
+    fn validate_model(&self) -> Result<(), String> {
+        let sizes = match &self.model {
+            ModelConfig::OneLayer(c) => vec![
+                ("n_layers", c.n_layers),
+                ("d_model", c.d_model),
+                ("n_heads", c.n_heads),
+                ("d_mlp", c.d_mlp),
+            ],
+            ModelConfig::Mlp(c) => {
+                vec![("n_layers", c.n_layers), ("d_model", c.d_model), ("d_mlp", c.d_mlp)]
+            }
+        };
+        for (key, size) in sizes {
+            require!(size > 0, "model.{key} = 0: must be at least 1");
+            let most = if key == "n_layers" { 1024 } else { MAX_SIZE };
+            require!(size <= most, "model.{key} = {size}: at most {most}");
+        }
+        if let ModelConfig::OneLayer(OneLayerConfig { d_model, n_heads, .. }) = self.model {
+            require!(
+                d_model.is_multiple_of(n_heads),
+                "model.d_model = {d_model}: must be a multiple of model.n_heads = {n_heads}"
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_optim(&self) -> Result<(), String> {
+        let o = &self.optim;
+        for (key, value) in [("lr", o.lr), ("eps", o.eps), ("weight_decay", o.weight_decay)] {
+            require!(
+                value.is_finite() && value >= 0.0,
+                "optim.{key} = {value}: must be a finite number, 0 or above"
+            );
+        }
+        for beta in o.betas {
+            require!(
+                (0.0..1.0).contains(&beta),
+                "optim.betas = {:?}: both must be at least 0 and below 1",
+                o.betas
+            );
+        }
+        require!(
+            o.no_decay.iter().all(|s| !s.is_empty()),
+            "optim.no_decay: an empty string would match every parameter; \
+             for none at all set weight_decay = 0"
+        );
+        require!(
+            o.schedule == Schedule::Constant || o.warmup < self.steps,
+            "optim.warmup = {}: a cosine schedule needs steps after it, and steps = {}",
+            o.warmup,
+            self.steps
+        );
+        if let Batch::Size(size) = o.batch {
+            require!(size > 0, "optim.batch = 0: must be \"full\" or at least 1");
+            require!(size <= MAX_SIZE, "optim.batch = {size}: at most {MAX_SIZE}");
+            let train = self.train_count();
+            require!(
+                o.replacement || size <= train,
+                "optim.batch = {size}: there are only {train} training pairs; \
+                 draw with replacement, or set batch = \"full\""
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_observers(&self) -> Result<(), String> {
+        for (key, every) in [
+            ("eval", self.eval.every),
+            ("spectral", self.spectral.every),
+            ("checkpoint", self.checkpoint.every),
+        ] {
+            require!(every > 0, "{key}.every = 0: must be at least 1");
+        }
+        let s = &self.spectral;
+        let train = self.train_count();
+        let test = self.task.pairs() - train;
+        require!(s.probe >= 2, "spectral.probe = {}: a covariance needs at least 2 rows", s.probe);
+        require!(
+            s.probe <= train.min(test),
+            "spectral.probe = {}: there are only {train} training and {test} test pairs",
+            s.probe
+        );
+        require!(!s.at.is_empty(), "spectral.at = []: name at least one activation");
+        let known = self.model.probes();
+        for (i, name) in s.at.iter().enumerate() {
+            require!(
+                known.contains(name),
+                "spectral.at: this model has no {name:?}; it has {}",
+                known.join(", ")
+            );
+            require!(!s.at[..i].contains(name), "spectral.at: {name:?} stands there twice");
+        }
+        Ok(())
+    }
+
+    /// Refuses what no laptop can hold, before the allocator does.
+    fn validate_memory(&self) -> Result<(), String> {
+        let rows = match self.optim.batch {
+            Batch::Full => self.train_count(),
+            Batch::Size(size) => size,
+        } as f64;
+        // Values that one row keeps for the backward pass, roughly; each has a gradient.
+        let symbols = self.task.symbols();
+        let per_row = match &self.model {
+            ModelConfig::OneLayer(c) => {
+                c.n_layers * (c.tokens.n_ctx() * 6 * c.d_model + 2 * c.d_mlp) + symbols
+            }
+            ModelConfig::Mlp(c) => {
+                c.tokens.n_ctx() * c.d_model + c.n_layers * 2 * c.d_mlp + symbols
+            }
+        } as f64;
+        // A parameter has a gradient and two moments.
+        let bytes = 16.0 * self.parameters() as f64 + 8.0 * rows * per_row;
+        require!(
+            bytes <= MAX_BYTES,
+            "this model and batch would need about {:.0} GB of memory, and {:.0} GB is the most \
+             that plateau tries",
+            bytes / 1e9,
+            MAX_BYTES / 1e9
+        );
+        Ok(())
+    }
+
+    /// Number of training pairs.
+    pub fn train_count(&self) -> usize {
+        train_count(self.task.pairs(), self.task.train_fraction())
+    }
+}
