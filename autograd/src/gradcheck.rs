@@ -6,7 +6,7 @@
 //! is zero and any backward would pass.)
 
 use crate::ops::{Args, Case};
-use crate::{Tape, Var};
+use crate::{Rows, Tape, Var};
 
 /// What one trial of one op showed.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ fn check_trial(case: &Case, trial: usize) -> Trial {
     let mut tape = Tape::new(1, true);
     let vars: Vec<Var> =
         shapes.iter().enumerate().map(|(i, s)| tape.param(&format!("x{i}"), s.0, s.1)).collect();
-    let list = tape.constant(index.clone());
+    let list = tape.constant(Rows::Fixed(index.len()), index.clone());
     let y = (case.record)(&mut tape, &vars, list);
     let inputs: Vec<Vec<f32>> =
         shapes.iter().map(|s| (0..s.0 * s.1).map(|_| draw()).collect()).collect();

@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// The active entries of an index list.
-    pub fn index(&self, i: Index) -> &[u32] {
+    pub fn entries(&self, i: Index) -> &[u32] {
         let (rows, list) = &self.indices[i.0];
         &list[..rows.of(self.examples)]
     }
@@ -155,15 +155,19 @@ impl Tape {
         var
     }
 
-    /// An index list that the caller rewrites before each step with [`Tape::index_mut`].
+    /// An index list that the caller rewrites before each step with [`Tape::entries_mut`].
     pub fn input(&mut self, rows: Rows) -> Index {
         self.store.indices.push((rows, vec![0; rows.of(self.capacity)]));
         Index(self.store.indices.len() - 1)
     }
 
-    /// An index list that never changes.
-    pub fn constant(&mut self, list: Vec<u32>) -> Index {
-        self.store.indices.push((Rows::Fixed(list.len()), list));
+    /// An index list that never changes, with its entries at capacity.
+    ///
+    /// # Panics
+    /// If the list does not have as many entries as `rows` says.
+    pub fn constant(&mut self, rows: Rows, list: Vec<u32>) -> Index {
+        assert_eq!(rows.of(self.capacity), list.len(), "constant: {rows:?}");
+        self.store.indices.push((rows, list));
         Index(self.store.indices.len() - 1)
     }
 
@@ -253,8 +257,13 @@ impl Tape {
         }
     }
 
+    /// How many entries an index list has, as recorded.
+    pub fn index_rows(&self, i: Index) -> Rows {
+        self.store.indices[i.0].0
+    }
+
     /// The active entries of an index list, to be rewritten.
-    pub fn index_mut(&mut self, i: Index) -> &mut [u32] {
+    pub fn entries_mut(&mut self, i: Index) -> &mut [u32] {
         let (rows, list) = &mut self.store.indices[i.0];
         &mut list[..rows.of(self.store.examples)]
     }

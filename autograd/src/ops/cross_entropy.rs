@@ -53,7 +53,7 @@ impl Op for CrossEntropy {
         let (rows, cols) = s.shape(self.z);
         s.write(self.resid, |s, resid| {
             s.write(self.row, |s, row| {
-                let (z, labels) = (s.value(self.z), s.index(self.labels));
+                let (z, labels) = (s.value(self.z), s.entries(self.labels));
                 cross_entropy::cross_entropy(z, labels, resid, row, cols);
             });
         });

@@ -1,0 +1,220 @@
+//! A model on its tape: its parameters, where its inputs go, where its results are.
+
+use crate::config::Tokens;
+use autograd::ops::CrossEntropy;
+use autograd::{Index, Rows, Tape, Var};
+use rand::Rng;
+use rand_distr::{Distribution, Normal, Uniform};
+
+/// Which positions the activations are computed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// After the last attention, only the last one: all that the loss reads.
+    Last,
+    /// Every one, for probes that ask for them.
+    All,
+}
+
+/// What a recording is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purpose {
+    /// Most examples at once.
+    pub capacity: usize,
+    /// With gradients.
+    pub training: bool,
+    /// Which positions are computed.
+    pub positions: Positions,
+}
+
+/// The distribution that a parameter is drawn from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Draw {
+    Constant(f32),
+    /// Mean 0, this standard deviation.
+    Normal(f64),
+    /// From −bound to bound.
+    Uniform(f64),
+}
+
+/// A parameter as files see it.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// Its value on the tape.
+    pub var: Var,
+    /// Its TransformerLens name.
+    pub name: String,
+    /// Its shape in TransformerLens's order of axes.
+    pub shape: Vec<usize>,
+    draw: Draw,
+    /// The tape holds W_Q, W_K, W_V as (d_model, n_heads·d_head), one product for all heads; files
+    /// hold \[n_heads, d_model, d_head\].
+    head_first: bool,
+}
+
+impl Param {
+    /// The values of a buffer of this parameter's shape (itself, its gradient or a moment), in the
+    /// order of [`Param::shape`].
+    pub fn export(&self, tape_order: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; tape_order.len()];
+        self.for_each_pair(|file, tape| out[file] = tape_order[tape]);
+        out
+    }
+
+    /// Writes values in the order of [`Param::shape`] to a buffer in the tape's order.
+    pub fn import(&self, file_order: &[f32], tape_order: &mut [f32]) {
+        self.for_each_pair(|file, tape| tape_order[tape] = file_order[file]);
+    }
+
+    /// Calls `f(position in a file, position on the tape)` for every element.
+    fn for_each_pair(&self, mut f: impl FnMut(usize, usize)) {
+        let len = self.shape.iter().product();
+        match self.shape[..] {
+            [h, d, e] if self.head_first => {
+                for i in 0..len {
+                    let (head, row, x) = (i / (d * e), i / e % d, i % e);
+                    f(i, row * h * e + head * e + x);
+                }
+            }
+            _ => (0..len).for_each(|i| f(i, i)),
+        }
+    }
+}
+
+/// Where the tokens of a batch go.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    pub tokens: Tokens,
+    pub symbols: usize,
+    /// Each position's row in the table of unique rows: (b·n_ctx).
+    pub every: Index,
+    /// Each position's row among the unique rows of that position: n_ctx lists of (b).
+    pub at: Vec<Index>,
+    /// The answers: (b).
+    pub labels: Index,
+}
+
+/// A model recorded on a tape.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The computation.
+    pub tape: Tape,
+    /// (b, d_vocab_out), at the last position.
+    pub logits: Var,
+    /// The mean loss of the batch.
+    pub loss: CrossEntropy,
+    params: Vec<Param>,
+    inputs: Inputs,
+}
+
+impl Recorded {
+    /// Every parameter, in recording order.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// Number of trained values.
+    pub fn parameter_count(&self) -> usize {
+        self.params.iter().map(|p| p.shape.iter().product::<usize>()).sum()
+    }
+
+    /// Draws every parameter. `stream` gives a generator for each name, so that no parameter's
+    /// values depend on which others exist.
+    pub fn draw<R: Rng>(&mut self, mut stream: impl FnMut(&str) -> R) {
+        for p in &self.params {
+            let mut rng = stream(&p.name);
+            let mut next: Box<dyn FnMut() -> f64> = match p.draw {
+                Draw::Constant(x) => Box::new(move || x.into()),
+                Draw::Normal(std) => {
+                    let normal = Normal::new(0.0, std).expect("a finite deviation");
+                    Box::new(move || normal.sample(&mut rng))
+                }
+                Draw::Uniform(bound) => {
+                    let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
+                    Box::new(move || uniform.sample(&mut rng))
+                }
+            };
+            self.tape.value_mut(p.var).fill_with(|| next() as f32);
+        }
+    }
+
+    /// Makes `rows` of the table (pairs, answers) the active examples.
+    ///
+    /// # Panics
+    /// If there are more rows than the tape's capacity.
+    pub fn load(&mut self, rows: &[u32], pairs: &[[u32; 2]], answers: &[u32]) {
+        let Inputs { tokens, symbols, every, ref at, labels } = self.inputs;
+        let tape = &mut self.tape;
+        tape.set_examples(rows.len());
+        for (i, &at) in at.iter().enumerate() {
+            for (j, &row) in rows.iter().enumerate() {
+                let entry = if i < 2 { pairs[row as usize][i] } else { 0 };
+                tape.entries_mut(at)[j] = entry;
+                tape.entries_mut(every)[j * tokens.n_ctx() + i] = (i * symbols) as u32 + entry;
+            }
+        }
+        for (to, &row) in tape.entries_mut(labels).iter_mut().zip(rows) {
+            *to = answers[row as usize];
+        }
+    }
+}
+
+/// The tokens that can stand at each position, as (token, position), position by position: both
+/// operands range over the symbols, "=" is alone at its position.
+pub(crate) fn unique(tokens: Tokens, symbols: usize) -> Vec<(u32, u32)> {
+    let p = symbols as u32;
+    let mut rows: Vec<(u32, u32)> = (0..2 * p).map(|row| (row % p, row / p)).collect();
+    if tokens == Tokens::AbEquals {
+        rows.push((p, 2));
+    }
+    rows
+}
+
+/// A recording in progress: the tape and the parameters so far.
+pub(crate) struct Recorder {
+    pub tape: Tape,
+    params: Vec<Param>,
+}
+
+impl Recorder {
+    pub fn new(purpose: Purpose) -> Recorder {
+        let tape = Tape::new(purpose.capacity, purpose.training);
+        Recorder { tape, params: Vec::new() }
+    }
+
+    /// A parameter whose file shape is the tape's (rows, cols), or a vector where rows = 1.
+    pub fn param(&mut self, name: &str, rows: usize, cols: usize, draw: Draw) -> Var {
+        let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
+        self.push(name, (rows, cols), shape, draw, false)
+    }
+
+    /// A parameter with another shape in files, in the same order of elements unless `head_first`.
+    pub fn push(
+        &mut self,
+        name: &str,
+        (rows, cols): (usize, usize),
+        shape: Vec<usize>,
+        draw: Draw,
+        head_first: bool,
+    ) -> Var {
+        let var = self.tape.param(name, rows, cols);
+        self.params.push(Param { var, name: name.to_string(), shape, draw, head_first });
+        var
+    }
+
+    pub fn inputs(&mut self, tokens: Tokens, symbols: usize) -> Inputs {
+        Inputs {
+            tokens,
+            symbols,
+            every: self.tape.input(Rows::PerExample(tokens.n_ctx())),
+            at: (0..tokens.n_ctx()).map(|_| self.tape.input(Rows::PerExample(1))).collect(),
+            labels: self.tape.input(Rows::PerExample(1)),
+        }
+    }
+
+    /// The last line of every model.
+    pub fn finish(mut self, logits: Var, inputs: Inputs) -> Recorded {
+        self.tape.hook("logits", logits);
+        let loss = self.tape.cross_entropy(logits, inputs.labels);
+        Recorded { tape: self.tape, logits, loss, params: self.params, inputs }
+    }
+}
