@@ -26,15 +26,19 @@ pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod columns;
+pub mod covariance;
 pub mod cross_entropy;
 pub mod elementary;
 pub mod gather;
+pub mod lanczos;
 pub mod lanes;
 pub mod layer_norm;
 pub mod matmul;
 pub mod parallel;
 pub mod real;
 pub mod softmax;
+pub mod spectrum;
+pub mod tridiagonal;
 
 pub use real::Real;
 

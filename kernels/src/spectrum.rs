@@ -1,0 +1,207 @@
+//! From eigenvalues to the entropy of a spectrum.
+//!
+//! ```text
+//! p_k = λ_k / Σλ          H = −Σ p_k ln p_k  (nats)        H̃ = H / ln d
+//! effective rank = exp H                  participation ratio = (Σλ)² / Σλ²
+//! ```
+//! Entropy of activations as in arXiv:2604.13123; effective rank: Roy & Vetterli 2007.
+
+use crate::covariance::{BLOCK, Covariance, LARGEST, exponent_of, scale};
+use crate::lanczos::Lanczos;
+use crate::tridiagonal::Tridiagonal;
+use std::fmt;
+use wide::f64x8;
+
+/// Which second moment is diagonalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Centring {
+    /// The covariance: mean removed, divided by the number of rows.
+    Centred,
+    /// E[x xᵀ] of the values as they are.
+    Uncentred,
+}
+
+/// Why there is no spectrum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SpectrumError {
+    /// The slice does not hold whole rows.
+    Shape {
+        /// Values given.
+        len: usize,
+        /// Values in a row.
+        dim: usize,
+    },
+    /// A value that is not finite, or too large.
+    Value {
+        /// Its row, counted from the first row taken in.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// The value itself.
+        value: f64,
+    },
+    /// No row was taken in.
+    NoRows,
+    /// The QL iteration did not converge.
+    NoConvergence,
+}
+
+impl fmt::Display for SpectrumError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Shape { len, dim } => write!(f, "{len} values are not whole rows of {dim}"),
+            Self::Value { row, column, value } if value.is_finite() => {
+                write!(f, "row {row}, column {column} is {value:e}; the limit is ±{LARGEST:.0e}")
+            }
+            Self::Value { row, column, value } => {
+                write!(f, "row {row}, column {column} is {value}; every value must be finite")
+            }
+            Self::NoRows => write!(f, "there are no rows to take the covariance of"),
+            Self::NoConvergence => {
+                write!(f, "the QL iteration for the eigenvalues did not converge")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SpectrumError {}
+
+/// A spectrum and the numbers drawn from it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spectrum<'a> {
+    /// λ, descending, in the units of the data squared; round-off below zero is set to zero. Values
+    /// beyond the range of f64 are cut at `f64::MAX` or fall to zero here, and only here.
+    pub eigenvalues: &'a [f64],
+    /// Eigenvalues above (4 d + blocks) ε λ₁, about the rounding of the covariance itself.
+    pub rank: usize,
+    /// H = −Σ p ln p in nats; 0 if the rank is 0.
+    pub entropy: f64,
+    /// H / ln d, between 0 and 1; 0 if d is 1.
+    pub normalised_entropy: f64,
+    /// exp H; 0 if the rank is 0.
+    pub effective_rank: f64,
+    /// (Σλ)² / Σλ²; 0 if the rank is 0.
+    pub participation_ratio: f64,
+}
+
+impl<'a> Spectrum<'a> {
+    /// The numbers of `eigenvalues` (descending; below zero counts as zero). Those up to `noise` · λ₁
+    /// do not count towards the rank, but do towards the rest.
+    pub fn of(eigenvalues: &'a [f64], noise: f64) -> Self {
+        let largest = eigenvalues.first().map_or(0.0, |x| x.max(0.0));
+        let rank = eigenvalues.iter().filter(|&&x| x > noise * largest).count();
+        let mut spectrum = Self {
+            eigenvalues,
+            rank,
+            entropy: 0.0,
+            normalised_entropy: 0.0,
+            effective_rank: 0.0,
+            participation_ratio: 0.0,
+        };
+        if rank == 0 {
+            return spectrum;
+        }
+        // Relative to λ₁, smallest first.
+        let ratios = || eigenvalues.iter().rev().map(|x| x.max(0.0) / largest);
+        let total: f64 = ratios().sum();
+        let squares: f64 = ratios().map(|x| x * x).sum();
+        let entropy: f64 =
+            ratios().map(|x| x / total).filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum();
+        spectrum.entropy = entropy.max(0.0);
+        if eigenvalues.len() > 1 {
+            spectrum.normalised_entropy = spectrum.entropy / (eigenvalues.len() as f64).ln();
+        }
+        spectrum.effective_rank = spectrum.entropy.exp();
+        spectrum.participation_ratio = total * total / squares;
+        spectrum
+    }
+}
+
+/// Lanczos takes over when the rank is known to be at most dim / 8.
+///
+/// Measured (one thread, ms, Householder | Lanczos at rank dim/4, dim/8, dim/16): see `benches/spectrum.rs`.
+const LANCZOS: usize = 8;
+
+/// Rows in, spectrum out; allocates when made, and no more once it has seen its first spectrum.
+///
+/// ```
+/// use kernels::spectrum::{Centring, SpectrumMeter};
+/// let mut meter = SpectrumMeter::new(2);
+/// meter.push(&[1.0f32, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0]).unwrap();
+/// let spectrum = meter.spectrum(Centring::Centred).unwrap();
+/// assert_eq!(spectrum.eigenvalues, [0.5, 0.5]);
+/// assert!((spectrum.normalised_entropy - 1.0).abs() < 1e-15);
+/// ```
+#[derive(Debug, Clone)]
+pub struct SpectrumMeter {
+    covariance: Covariance,
+    tridiagonal: Tridiagonal,
+    lanczos: Lanczos,
+    matrix: Vec<f64x8>, // (dim, dim), padded to eight
+    eigenvalues: Vec<f64>,
+}
+
+impl SpectrumMeter {
+    /// A meter for rows of `dim` values.
+    pub fn new(dim: usize) -> Self {
+        Self {
+            covariance: Covariance::new(dim),
+            tridiagonal: Tridiagonal::new(dim),
+            lanczos: Lanczos::new(dim),
+            matrix: vec![f64x8::ZERO; dim.next_multiple_of(8) * dim.div_ceil(8)],
+            eigenvalues: vec![0.0; dim],
+        }
+    }
+
+    /// Forgets every row, keeps the memory.
+    pub fn clear(&mut self) {
+        self.covariance.clear();
+    }
+
+    /// Rows taken in since the last [`SpectrumMeter::clear`].
+    pub fn rows(&self) -> usize {
+        self.covariance.rows()
+    }
+
+    /// Takes in rows: (n, dim), row major, any n; see [`Covariance::push`], errors included.
+    ///
+    /// # Errors
+    /// If `rows` are not whole rows of finite values.
+    pub fn push<T: Copy + Into<f64>>(&mut self, rows: &[T]) -> Result<(), SpectrumError> {
+        self.covariance.push(rows)
+    }
+
+    /// The spectrum of the rows taken in so far. Both centrings may be asked for, and more rows may
+    /// follow.
+    ///
+    /// # Errors
+    /// If there are no rows (or QL does not converge, which is not seen so far).
+    pub fn spectrum(&mut self, centring: Centring) -> Result<Spectrum<'_>, SpectrumError> {
+        let (dim, stride) = (self.eigenvalues.len(), self.eigenvalues.len().div_ceil(8));
+        let exponent = self.covariance.scatter(centring, &mut self.matrix)?;
+        let rows = self.covariance.rows();
+
+        // The largest diagonal element, thus the largest element of all, to [1, 2).
+        let top = (0..dim).map(|i| self.matrix[i * stride + i / 8].as_array()[i % 8]);
+        let top = top.fold(0.0, f64::max);
+        let shift = if top > 0.0 { exponent_of(top) } else { 0 };
+        let down = f64x8::splat(scale(1.0, -shift));
+        for i in 0..dim {
+            self.matrix[i * stride..][..=i / 8].iter_mut().for_each(|x| *x *= down);
+        }
+
+        let rank = if centring == Centring::Centred { rows - 1 } else { rows };
+        let eigenvalues = if rank <= dim / LANCZOS {
+            self.lanczos.eigenvalues(&self.matrix)?
+        } else {
+            self.tridiagonal.eigenvalues(&mut self.matrix)?
+        };
+        let noise = (4 * dim + rows.div_ceil(BLOCK)) as f64 * f64::EPSILON;
+        let numbers = Spectrum::of(eigenvalues, noise);
+        for (to, x) in self.eigenvalues.iter_mut().zip(eigenvalues) {
+            let x = scale(x.max(0.0) / rows as f64, shift + 2 * exponent);
+            *to = x.min(f64::MAX);
+        }
+        Ok(Spectrum { eigenvalues: &self.eigenvalues, ..numbers })
+    }
+}
