@@ -84,15 +84,19 @@ impl AdamW {
         AdamW { config, slots }
     }
 
-    /// Updates every parameter from its gradient; t is the number of steps done before.
-    pub fn step(&mut self, tape: &mut Tape, t: u64) {
+    /// Updates every parameter from its gradient; t is the number of steps done before. False if a
+    /// gradient was not finite: then the parameters are spoilt.
+    #[must_use]
+    pub fn step(&mut self, tape: &mut Tape, t: u64) -> bool {
         let AdamWConfig { betas, eps, .. } = self.config;
         let lr = self.config.lr_at(t);
+        let mut finite = true;
         for slot in &mut self.slots {
             let (p, g) = tape.param_and_grad(slot.param);
             let step = Step { lr, betas, eps, weight_decay: slot.weight_decay, t: t + 1 };
-            adamw(p, g, &mut slot.m, &mut slot.v, step);
+            finite &= adamw(p, g, &mut slot.m, &mut slot.v, step);
         }
+        finite
     }
 
     /// The moments, in the order of the tape's parameters.

@@ -337,11 +337,6 @@ impl Tape {
             };
             format!("{what} {name}, in op {}", op.name())
         };
-        for &p in &self.params {
-            if bad(self.value(p)) {
-                return Some(format!("the parameter {}", self.name(p)));
-            }
-        }
         for op in self.ops() {
             if let Some(y) = op.outputs().into_iter().find(|&y| bad(self.value(y))) {
                 return Some(place(op, "the value of", y));
@@ -352,6 +347,7 @@ impl Tape {
                 return Some(place(op.as_ref(), "the gradient of", x));
             }
         }
-        None
+        let p = self.params.iter().find(|&&p| bad(self.value(p)))?;
+        Some(format!("the parameter {}", self.name(*p)))
     }
 }

@@ -3,10 +3,14 @@
 #![warn(missing_docs)]
 
 pub mod batches;
+pub mod bench;
+pub mod cli;
 pub mod config;
 pub mod observe;
 pub mod presets;
 pub mod report;
 pub mod run;
 pub mod seed;
+pub mod spectrum_file;
 pub mod tasks;
+pub mod train;

@@ -1,4 +1,9 @@
-//! The `plateau` command.
+//! The `plateau` command: see `plateau help`.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    experiments::cli::main()
+}

@@ -58,23 +58,29 @@ impl Step {
     }
 }
 
-/// Updates p, m, v from g. p, g, m, v: (n).
-pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: Step) {
+/// Updates p, m, v from g. p, g, m, v: (n). False if a gradient was not finite: then p, m and v are
+/// spoilt.
+#[must_use]
+pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: Step) -> bool {
     let f = step.factors(|x| f32x16::splat(x as f32));
     let block = parallel::block_rows(p.len(), 8 * p.len(), LANES);
     let one = |p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
         let moments = m.chunks_mut(LANES).zip(v.chunks_mut(LANES));
+        let zero = f32x16::splat(0.0);
+        let mut spoilt = zero; // 0·g is 0, or NaN where g is not finite
         for ((p, g), (m, v)) in p.chunks_mut(LANES).zip(g.chunks(LANES)).zip(moments) {
             let g = load(g, 0.0);
+            spoilt = g.mul_add(zero, spoilt);
             let m1 = f.beta1.mul_add(load(m, 0.0), f.rest1 * g);
-            let m1 = m1.abs().simd_lt(f32x16::splat(M_FLOOR)).select(f32x16::splat(0.0), m1);
+            let m1 = m1.abs().simd_lt(f32x16::splat(M_FLOOR)).select(zero, m1);
             let v1 = f.beta2.mul_add(load(v, 0.0), f.rest2 * g * g);
-            let v1 = v1.simd_lt(f32x16::splat(V_FLOOR)).select(f32x16::splat(0.0), v1);
+            let v1 = v1.simd_lt(f32x16::splat(V_FLOOR)).select(zero, v1);
             let update = m1 / v1.sqrt().mul_add(f.unbias, f.eps);
             store(f.step.mul_add(update, load(p, 0.0) * f.decay), p);
             store(m1, m);
             store(v1, v);
         }
+        spoilt.is_nan().none()
     };
     if block >= p.len() {
         return one(p, g, m, v);
@@ -82,7 +88,8 @@ pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: Step)
     p.par_chunks_mut(block)
         .zip(g.par_chunks(block))
         .zip(m.par_chunks_mut(block).zip(v.par_chunks_mut(block)))
-        .for_each(|((p, g), (m, v))| one(p, g, m, v));
+        .map(|((p, g), (m, v))| one(p, g, m, v))
+        .reduce(|| true, |a, b| a && b)
 }
 
 /// Reference of [`adamw`].

@@ -121,3 +121,18 @@ pub fn dot_ref<T: Real>(x: &[T], y: &[T]) -> T {
 pub fn max_ref<T: Real>(x: &[T]) -> T {
     reduce_ref(x.len(), T::of(f64::NEG_INFINITY), |i| x[i], Real::max)
 }
+
+/// Fused multiply-adds on registers alone, to measure a core's peak. Returns the number of
+/// floating-point operations done, 2 for each of 16 lanes of 16 independent chains a round.
+pub fn fma_burst(rounds: u64) -> u64 {
+    use std::hint::black_box;
+    let (a, b) = (f32x16::splat(black_box(0.999_9)), f32x16::splat(black_box(1e-4)));
+    let mut chains = [f32x16::splat(black_box(0.5)); 16];
+    for _ in 0..rounds {
+        for chain in &mut chains {
+            *chain = chain.mul_add(a, b);
+        }
+    }
+    black_box(chains);
+    rounds * 2 * 16 * 16
+}

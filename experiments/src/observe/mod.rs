@@ -1,2 +1,6 @@
-//! What a run shows while it trains.
+//! What a run shows of itself: accuracy and loss on all pairs, spectra of activations, the norm of
+//! the parameters, and the milestones found in them.
+
+pub mod evaluate;
 pub mod milestones;
+pub mod spectra;

@@ -1,0 +1,315 @@
+//! `plateau bench`: how long a training step takes here, and how fast the matrix products are,
+//! beside the FMA peak of this machine measured in the same run.
+
+use crate::cli::{read_config, say};
+use crate::config::{Config, set::split_assignment};
+use crate::run::{checkpoint, folder};
+use crate::train::Trainer;
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use kernels::matmul::{self, Dims, Start};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What is measured.
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Milliseconds of a training step, from drawing the batch to the new weights; the entropy of
+    /// the batch apart.
+    Step(StepArgs),
+    /// GFLOP/s of the matrix products at the workloads' shapes.
+    Matmul(MatmulArgs),
+}
+
+/// `plateau bench step`.
+#[derive(Args)]
+pub struct StepArgs {
+    /// A preset, an experiment file, or a run folder (its newest checkpoint is measured).
+    experiment: String,
+    /// Changes a field by its path, as in `--set optim.batch=2822`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Threads of the kernels.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// Prints the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `plateau bench matmul`.
+#[derive(Args)]
+pub struct MatmulArgs {
+    /// One shape as M,K,N (X is M×K, W is K×N), in place of the workloads' shapes.
+    #[arg(long, value_name = "M,K,N", value_parser = parse_shape)]
+    shape: Option<Dims>,
+    /// The forms to measure.
+    #[arg(long, value_delimiter = ',', default_value = "nn,nt,tn")]
+    form: Vec<Form>,
+    /// Threads of the kernels.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// Prints the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A form of the product: see `kernels/src/matmul.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// X·W
+    Nn,
+    /// dY·Wᵀ
+    Nt,
+    /// Xᵀ·dY
+    Tn,
+}
+
+fn parse_shape(text: &str) -> Result<Dims, String> {
+    let numbers: Option<Vec<usize>> =
+        text.split(',').map(|part| part.trim().parse().ok().filter(|&n| n > 0)).collect();
+    match numbers.as_deref() {
+        Some(&[m, k, n]) if m.max(k).max(n) <= 1 << 20 => Ok(Dims { m, k, n }),
+        _ => Err("expected three whole numbers from 1 to 1048576, as in 512,128,128".to_string()),
+    }
+}
+
+/// The smallest, the median and the largest of some measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// The smallest.
+    pub min: f64,
+    /// The middle one.
+    pub median: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Spread {
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (values[0], values[values.len() - 1]);
+        Spread { min, median: values[values.len() / 2], max }
+    }
+}
+
+#[derive(Serialize)]
+struct StepResult {
+    preset: String,
+    threads: u16,
+    batch: usize,
+    parameters: usize,
+    /// A training step, from drawing the batch to the new weights, without the entropy.
+    ms: Spread,
+    /// The median time that H̃ of the batch takes on top.
+    entropy_ms: f64,
+    gflops: f64,
+    peak_gflops: f64,
+}
+
+#[derive(Serialize)]
+struct MatmulRow {
+    m: usize,
+    k: usize,
+    n: usize,
+    form: Form,
+    threads: u16,
+    gflops: Spread,
+    peak_gflops: f64,
+}
+
+/// Runs a bench and prints its result.
+///
+/// # Errors
+/// If the experiment cannot be read.
+pub fn run(command: &BenchCommand) -> Result<()> {
+    match command {
+        BenchCommand::Step(args) => in_pool(args.threads, || step(args))?,
+        BenchCommand::Matmul(args) => in_pool(args.threads, || matmul(args))?,
+    }
+}
+
+fn in_pool<T: Send>(threads: u16, f: impl FnOnce() -> T + Send) -> Result<T> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.into())
+        .build()
+        .context("the threads could not be started")?;
+    Ok(pool.install(f))
+}
+
+/// The experiment and, of a run folder, its newest checkpoint.
+fn trainer(args: &StepArgs) -> Result<(Config, Trainer, u64)> {
+    let mut changes = Vec::new();
+    for assignment in &args.set {
+        changes.push(split_assignment(assignment)?);
+    }
+    let dir = Path::new(&args.experiment);
+    if !dir.join("config.toml").exists() {
+        let config = read_config(&args.experiment, &changes)?;
+        let trainer = Trainer::new(&config);
+        return Ok((config, trainer, 0));
+    }
+    if !changes.is_empty() {
+        bail!("a run folder is measured as it is, without --set");
+    }
+    let config = folder::read_config(dir)?;
+    let mut trainer = Trainer::new(&config);
+    let found = checkpoint::newest(&dir.join("checkpoints"), &config.run_id())?;
+    let checkpoint = found.checkpoint.context("the run folder has no checkpoint to measure")?;
+    let step = checkpoint.step;
+    trainer.restore(checkpoint)?;
+    Ok((config, trainer, step))
+}
+
+fn step(args: &StepArgs) -> Result<()> {
+    const WARM: u64 = 10;
+    const TIME: Duration = Duration::from_secs(3);
+    let (config, mut trainer, first) = trainer(args)?;
+    let (mut steps, mut entropies) = (Vec::new(), Vec::new());
+    let mut peaks = vec![fma_peak(args.threads)];
+    let begun = Instant::now();
+    for s in first.. {
+        let start = Instant::now();
+        trainer.forward(s)?;
+        let forward = start.elapsed();
+        let start = Instant::now();
+        trainer.entropy(s)?;
+        let entropy = start.elapsed();
+        let start = Instant::now();
+        trainer.update(s)?;
+        let step = forward + start.elapsed();
+        if s >= first + WARM {
+            steps.push(1e3 * step.as_secs_f64());
+            entropies.push(1e3 * entropy.as_secs_f64());
+        }
+        if begun.elapsed() > TIME && steps.len() >= 5 {
+            break;
+        }
+    }
+    peaks.push(fma_peak(args.threads));
+    let ms = Spread::of(steps);
+    let result = StepResult {
+        preset: config.name.clone(),
+        threads: args.threads,
+        batch: trainer.batch(),
+        parameters: trainer.model().parameter_count(),
+        ms,
+        entropy_ms: Spread::of(entropies).median,
+        gflops: trainer.flops() as f64 / ms.median / 1e6,
+        peak_gflops: Spread::of(peaks).max,
+    };
+    if args.json {
+        return say(&(serde_json::to_string_pretty(&result)? + "\n"));
+    }
+    say(&format!(
+        "{}: batch {}, {} parameters, {} thread{}\n\
+         step    {:.3} ms (min {:.3}, max {:.3}), from drawing the batch to the new weights\n\
+         entropy {:.3} ms on top, {:.1} % of the step\n\
+         {:.0} GFLOP/s, {:.0} % of the {:.0} that fused multiply-adds reach here\n",
+        result.preset,
+        result.batch,
+        result.parameters,
+        result.threads,
+        if result.threads == 1 { "" } else { "s" },
+        ms.median,
+        ms.min,
+        ms.max,
+        result.entropy_ms,
+        100.0 * result.entropy_ms / ms.median,
+        result.gflops,
+        100.0 * result.gflops / result.peak_gflops,
+        result.peak_gflops,
+    ))
+}
+
+/// The workloads' products: batches of last positions, full batches of p = 97 and p = 113, the
+/// Collatz models' rows.
+fn workload_shapes() -> Vec<Dims> {
+    let pairs = [
+        (128, 128),
+        (128, 384),
+        (128, 512),
+        (512, 128),
+        (128, 97),
+        (128, 120),
+        (256, 256),
+        (256, 1024),
+        (1024, 256),
+    ];
+    let rows = [512, 1536, 2822, 4096, 4704];
+    rows.iter().flat_map(|&m| pairs.iter().map(move |&(k, n)| Dims { m, k, n })).collect()
+}
+
+fn matmul(args: &MatmulArgs) -> Result<()> {
+    let shapes = args.shape.map_or_else(workload_shapes, |shape| vec![shape]);
+    let mut rows = Vec::new();
+    for dims in shapes {
+        for &form in &args.form {
+            let peak = fma_peak(args.threads);
+            rows.push(measure_matmul(dims, form, args.threads, peak));
+        }
+    }
+    if args.json {
+        return say(&(serde_json::to_string_pretty(&rows)? + "\n"));
+    }
+    let mut text = String::from("   M     K     N  form  GFLOP/s    min    max   peak  share\n");
+    for r in &rows {
+        let form = format!("{:?}", r.form).to_lowercase();
+        let Spread { min, median, max } = r.gflops;
+        writeln!(
+            text,
+            "{:>4}  {:>4}  {:>4}  {form:<4} {median:>8.1} {min:>6.1} {max:>6.1} {:>6.1}  {:>4.0}%",
+            r.m,
+            r.k,
+            r.n,
+            r.peak_gflops,
+            100.0 * median / r.peak_gflops
+        )?;
+    }
+    say(&text)
+}
+
+fn measure_matmul(dims: Dims, form: Form, threads: u16, peak_gflops: f64) -> MatmulRow {
+    let Dims { m, k, n } = dims;
+    let mut state = 1u32;
+    let mut values = |len: usize| -> Vec<f32> {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+        };
+        (0..len).map(|_| next()).collect()
+    };
+    let (mut x, mut w, mut y) = (values(m * k), values(k * n), values(m * n));
+    let mut once = || match form {
+        Form::Nn => matmul::matmul_nn(&x, &w, &mut y, dims, Start::Zero),
+        Form::Nt => matmul::matmul_nt(&y, &w, &mut x, dims, Start::Zero),
+        Form::Tn => matmul::matmul_tn(&x, &y, &mut w, dims, Start::Zero),
+    };
+    once();
+    let start = Instant::now();
+    once();
+    // Blocks of about 2 ms, so that the clock's own cost does not count.
+    let per_block = (0.002 / start.elapsed().as_secs_f64().max(1e-9)).ceil() as u32;
+    let block = |_| {
+        let start = Instant::now();
+        (0..per_block).for_each(|_| once());
+        dims.flops() as f64 * f64::from(per_block) / start.elapsed().as_secs_f64() / 1e9
+    };
+    let gflops = Spread::of((0..9).map(block).collect());
+    MatmulRow { m, k, n, form, threads, gflops, peak_gflops }
+}
+
+/// The best of five bursts of nothing but fused multiply-adds on registers, in GFLOP/s.
+fn fma_peak(threads: u16) -> f64 {
+    const ROUNDS: u64 = 100_000;
+    let burst = || {
+        let start = Instant::now();
+        let flops: u64 = rayon::broadcast(|_| kernels::lanes::fma_burst(ROUNDS)).into_iter().sum();
+        flops as f64 / start.elapsed().as_secs_f64() / 1e9
+    };
+    debug_assert_eq!(usize::from(threads), rayon::current_num_threads());
+    (0..5).map(|_| burst()).fold(0.0, f64::max)
+}

@@ -1,0 +1,378 @@
+//! The command line. Results go to stdout, progress to stderr; a closed pipe ends quietly.
+//!
+//! Exit codes: 0 done (also: the run was complete before), 1 a sentence on stderr says what went
+//! wrong, 2 the command line could not be understood, 130 stopped by Ctrl-C with a checkpoint.
+
+use crate::bench::{self, BenchCommand};
+use crate::config::{Config, set::split_assignment};
+use crate::presets::{PRESETS, preset};
+use crate::report;
+use crate::run::folder::{RunFolder, State};
+use crate::run::meta;
+use crate::spectrum_file::{EntropyArgs, entropy_command};
+use crate::train::{self, Conduct, Outcome, Progress, Summary};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A laptop laboratory for delayed generalisation (grokking).
+///
+/// Without a command: trains the default one-layer transformer on (a + b) mod 97 until it groks,
+/// measures its spectral entropy at every step, and leaves a run folder with a report.
+#[derive(Parser)]
+#[command(name = "plateau", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Carries out one run: a preset or an experiment file. A complete run is not repeated, an
+    /// incomplete one is taken up from its last checkpoint.
+    Run(RunArgs),
+    /// Lists the presets, with the figure that each reproduces.
+    Presets,
+    /// Goes on with an incomplete run, bit for bit.
+    Resume(ResumeArgs),
+    /// Rebuilds the report of one or more runs.
+    Report(ReportArgs),
+    /// Spectral entropy of anyone's activations: a .npy or .safetensors matrix, rows = samples.
+    Entropy(EntropyArgs),
+    /// Measures training steps or matrix products on this machine.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// A preset (see `plateau presets`) or an experiment file (.toml).
+    experiment: String,
+    /// The seed, in place of the file's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The number of steps, in place of the file's.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Changes a field by its path, as in `--set optim.lr=3e-4`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The folder that run folders are made in.
+    #[arg(long, default_value = "runs")]
+    out: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct ResumeArgs {
+    /// The run folder.
+    dir: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Common {
+    /// Threads of the kernels; they change no bit of the result. Default: all cores.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Prints the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct ReportArgs {
+    /// Run folders.
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+    /// Writes the curves of accuracy and entropy as one picture, too (for one run).
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Writes to stdout; a closed pipe is the reader's right.
+pub(crate) fn say(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.context("cannot write to stdout"),
+    }
+}
+
+/// Runs the command of this process.
+pub fn main() -> ExitCode {
+    if let Err(sentence) = meta::simd_check() {
+        eprintln!("plateau: {sentence}");
+        return ExitCode::FAILURE;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(e) => {
+            let _ = writeln!(io::stderr(), "plateau: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let done = ExitCode::SUCCESS;
+    match cli.command {
+        None => {
+            let config = read_config("default", &[])?;
+            carry_out(&config, Path::new("runs"), &Common { threads: None, json: false })
+        }
+        Some(Command::Run(args)) => {
+            let mut changes = Vec::new();
+            for assignment in &args.set {
+                changes.push(split_assignment(assignment)?);
+            }
+            let number = |path: &str, value: u64| (path.to_string(), value.to_string());
+            changes.extend(args.seed.map(|seed| number("seed", seed)));
+            changes.extend(args.steps.map(|steps| number("steps", steps)));
+            carry_out(&read_config(&args.experiment, &changes)?, &args.out, &args.common)
+        }
+        Some(Command::Presets) => list_presets().map(|()| done),
+        Some(Command::Resume(args)) => {
+            let (folder, config) = RunFolder::open(&args.dir)?;
+            carry_on(&config, &folder, &args.common)
+        }
+        Some(Command::Report(args)) => write_reports(&args).map(|()| done),
+        Some(Command::Entropy(args)) => entropy_command(&args).map(|()| done),
+        Some(Command::Bench(command)) => bench::run(&command).map(|()| done),
+    }
+}
+
+/// The config of a preset's name or a file's path.
+pub(crate) fn read_config(experiment: &str, changes: &[(String, String)]) -> Result<Config> {
+    if let Some(text) = preset(experiment) {
+        return Ok(Config::from_toml_with(text, &format!("preset {experiment}"), changes)?);
+    }
+    let path = Path::new(experiment);
+    if !path.exists() {
+        let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+        bail!("{experiment} is neither a file nor a preset; the presets are {}", names.join(", "));
+    }
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {experiment}"))?;
+    Ok(Config::from_toml_with(&text, experiment, changes)?)
+}
+
+fn list_presets() -> Result<()> {
+    let mut text = String::new();
+    for (name, source) in PRESETS {
+        let config = Config::from_toml(source, name)?;
+        writeln!(text, "{name:<18} {:>7} steps  {}", config.steps, config.figure)?;
+    }
+    say(&text)
+}
+
+fn carry_out(config: &Config, out: &Path, common: &Common) -> Result<ExitCode> {
+    let folder = RunFolder::create_or_open(out, config)?;
+    carry_on(config, &folder, common)
+}
+
+/// Carries a run through, shows its progress, writes its report.
+fn carry_on(config: &Config, folder: &RunFolder, common: &Common) -> Result<ExitCode> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        // A second Ctrl-C does not wait for the step to end.
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("Ctrl-C could not be caught")?;
+
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = common.threads.map_or(cores, usize::from);
+    let display = Display::new(config, folder, threads)?;
+    let conduct = Conduct {
+        threads,
+        command: std::env::args().collect(),
+        stop: &STOP,
+        note: &|sentence| display.note(sentence),
+        progress: &|progress| display.show(progress),
+    };
+    let outcome = train::run(config, folder, &conduct);
+    display.close();
+    let (summary, note) = match outcome? {
+        Outcome::Stopped(step) => {
+            let dir = folder.path().display();
+            eprintln!("stopped at step {step}; go on with: plateau resume {dir}");
+            return Ok(ExitCode::from(130));
+        }
+        Outcome::AlreadyComplete(summary) => (summary, "this run was complete before; "),
+        Outcome::Complete(summary) => (summary, ""),
+    };
+    let page = report::write_report(folder.path())?;
+    if common.json {
+        say(&(serde_json::to_string_pretty(&summary)? + "\n"))?;
+    } else {
+        say(&describe(&summary, note, &page))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A run's result in words.
+fn describe(s: &Summary, note: &str, page: &Path) -> String {
+    let at = |t: Option<u64>, what: &str| match t {
+        Some(step) => format!("{what} at step {step}"),
+        None => format!("never {what}"),
+    };
+    format!(
+        "{note}{} steps: {}, {}, {}\n\
+         train accuracy {:.4}, test accuracy {:.4}, normalised entropy {:.4}\n\
+         {:.2} ms per step\n\
+         run    {}\nreport {}\n",
+        s.steps,
+        at(s.t_memorise, "memorised"),
+        at(s.t_collapse, "entropy collapsed"),
+        at(s.t_grok, "grokked"),
+        s.r#final.train_acc,
+        s.r#final.test_acc,
+        s.r#final.normalised_entropy,
+        s.ms_per_step,
+        s.run,
+        page.display(),
+    )
+}
+
+fn write_reports(args: &ReportArgs) -> Result<()> {
+    for dir in &args.dirs {
+        let page = report::write_report(dir)?;
+        say(&format!("{}\n", page.display()))?;
+    }
+    if let Some(file) = &args.svg {
+        let [dir] = args.dirs.as_slice() else {
+            bail!("--svg draws one run, not {}", args.dirs.len())
+        };
+        let picture = report::curves_svg(&report::Run::read(dir)?, report::chart::Scale::Linear);
+        crate::run::write_whole(file, picture.as_bytes())?;
+        say(&format!("{}\n", file.display()))?;
+    }
+    Ok(())
+}
+
+/// The live display: a bar on a terminal, a line now and then elsewhere.
+struct Display {
+    bar: Option<ProgressBar>,
+    last: Mutex<(Instant, u64)>,
+    begun: Mutex<Option<(Instant, u64)>>,
+}
+
+/// How often a bar is redrawn, and a line printed where there is no terminal.
+const REDRAW: Duration = Duration::from_millis(100);
+const LINE: Duration = Duration::from_secs(15);
+
+impl Display {
+    fn new(config: &Config, folder: &RunFolder, threads: usize) -> Result<Display> {
+        let complete = folder.state()? == State::Complete;
+        if !complete {
+            eprintln!(
+                "{}, seed {}: {} parameters, {} training pairs, {} steps; {}, {} thread{}\n{}",
+                config.name,
+                config.seed,
+                config.parameters(),
+                config.train_count(),
+                config.steps,
+                meta::simd_level(),
+                threads,
+                if threads == 1 { "" } else { "s" },
+                folder.path().display(),
+            );
+        }
+        let bar = (io::stderr().is_terminal() && !complete).then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+                .expect("a valid template")
+                .progress_chars("━━─");
+            ProgressBar::new(config.steps).with_style(style)
+        });
+        let now = Instant::now();
+        Ok(Display { bar, last: Mutex::new((now, 0)), begun: Mutex::new(None) })
+    }
+
+    fn note(&self, sentence: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(sentence),
+            None => eprintln!("{sentence}"),
+        }
+    }
+
+    fn show(&self, p: Progress) {
+        let now = Instant::now();
+        let begun = *self.begun.lock().expect("no panic holds it").get_or_insert((now, p.step));
+        let pause = if self.bar.is_some() { REDRAW } else { LINE };
+        let mut last = self.last.lock().expect("no panic holds it");
+        if now - last.0 < pause && p.step < p.steps {
+            return;
+        }
+        *last = (now, p.step);
+        let rate = (p.step - begun.1) as f64 / (now - begun.0).as_secs_f64().max(1e-9);
+        let left = ((p.steps - p.step) as f64 / rate.max(1e-9)).min(1e9);
+        let phase = match (p.milestones.t_memorise, p.milestones.t_grok) {
+            (_, Some(step)) => format!("grokked at {step}"),
+            (Some(step), None) => format!("memorised at {step}"),
+            (None, None) => "learning".to_string(),
+        };
+        let message = format!(
+            "train {:.3} test {:.3} H̃ {:.3} {rate:.0} steps/s {} left, {phase}",
+            p.accuracy.0,
+            p.accuracy.1,
+            p.entropy,
+            clock(left),
+        );
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(p.step);
+                bar.set_message(message);
+            }
+            None => eprintln!("{}/{} {message}", p.step, p.steps),
+        }
+    }
+
+    fn close(&self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+}
+
+/// Seconds as 4s, 3m20s or 2h05m.
+fn clock(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        _ => format!("{}h{:02}m", s / 3600, s / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn time_left_is_short_to_read() {
+        assert_eq!([4.2, 200.0, 7500.0].map(clock), ["4s", "3m20s", "2h05m"]);
+    }
+}

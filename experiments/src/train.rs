@@ -1,0 +1,403 @@
+//! The training loop.
+//!
+//! Line s of the metrics describes the parameters after s updates: the batch that update s + 1
+//! learns from (loss, accuracy, H̃ of its own activations) and, where it is due, the evaluation of
+//! all pairs. A checkpoint of step s holds the parameters after s updates and comes after line s − 1,
+//! so a resumed run writes line s again, with the same bits.
+
+use crate::batches::Batches;
+use crate::config::{Config, ModelConfig, Schedule};
+use crate::observe::evaluate::Evaluator;
+use crate::observe::milestones::Milestones;
+use crate::observe::spectra::{Spectra, key};
+use crate::report::history::History;
+use crate::run::checkpoint::{self, Checkpoint};
+use crate::run::folder::{RunFolder, State};
+use crate::run::meta::Meta;
+use crate::run::metrics::MetricsWriter;
+use crate::seed::Seed;
+use crate::tasks::{Split, Task, split};
+use anyhow::{Context, Result, bail};
+use autograd::optim::{self, AdamW, AdamWConfig};
+use kernels::spectrum::Centring;
+use models::{Param, Positions, Purpose, Recorded};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Records the model that a config asks for.
+pub fn record(config: &Config, purpose: Purpose) -> Recorded {
+    let symbols = config.task.symbols();
+    match &config.model {
+        ModelConfig::OneLayer(model) => models::one_layer(model, symbols, symbols, purpose),
+        ModelConfig::Mlp(model) => models::mlp(model, symbols, symbols, purpose),
+    }
+}
+
+/// Everything that one training step touches. A step allocates nothing.
+#[derive(Debug)]
+pub struct Trainer {
+    task: Task,
+    split: Split,
+    batches: Batches,
+    rows: Vec<u32>, // (batch): the pairs of the current step
+    model: Recorded,
+    optimiser: AdamW,
+    spectra: Spectra,
+}
+
+impl Trainer {
+    /// A model at its initial weights, with its data.
+    pub fn new(config: &Config) -> Trainer {
+        let seed = Seed(config.seed);
+        let task = Task::new(&config.task);
+        let split = split(&task, config.task.train_fraction(), seed);
+        let o = &config.optim;
+        let batches = Batches::new(split.train.clone(), o.batch, o.replacement, seed);
+        let rows = vec![0; batches.size()];
+        let purpose = Purpose { capacity: rows.len(), training: true, positions: Positions::Last };
+        let mut model = record(config, purpose);
+        model.draw(|name| seed.stream(&format!("init/{name}"), 0));
+        let optim = AdamWConfig {
+            lr: o.lr,
+            betas: o.betas.into(),
+            eps: o.eps,
+            weight_decay: o.weight_decay,
+            no_decay: o.no_decay.clone(),
+            warmup: o.warmup,
+            schedule: match o.schedule {
+                Schedule::Constant => optim::Schedule::Constant,
+                Schedule::Cosine => optim::Schedule::Cosine,
+            },
+            steps: config.steps,
+        };
+        let optimiser = AdamW::new(optim, &model.tape);
+        let spectra = Spectra::new(&model, &config.spectral.at);
+        Trainer { task, split, batches, rows, model, optimiser, spectra }
+    }
+
+    /// Draws the batch of a step and computes its loss and, on the way, its activations. Returns
+    /// the mean loss and the accuracy on the batch.
+    ///
+    /// # Errors
+    /// If the loss is not finite.
+    pub fn forward(&mut self, step: u64) -> Result<(f64, f64)> {
+        self.batches.fill(step, &mut self.rows);
+        self.model.load(&self.rows, &self.task.pairs, &self.task.labels);
+        self.model.tape.forward();
+        let (loss, hits) = self.model.tape.loss_and_hits(self.model.loss);
+        let batch = self.rows.len() as f64;
+        if !loss.is_finite() {
+            bail!(self.not_finite(step, "the loss"));
+        }
+        Ok((loss / batch, hits as f64 / batch))
+    }
+
+    /// H̃ of the current batch's own activations.
+    ///
+    /// # Errors
+    /// If an activation is not finite.
+    pub fn entropy(&mut self, step: u64) -> Result<f64> {
+        self.spectra.first(&self.model).with_context(|| format!("step {step}: the batch probe"))
+    }
+
+    /// Computes the gradients of the current batch and updates the parameters.
+    ///
+    /// # Errors
+    /// If a gradient is not finite.
+    pub fn update(&mut self, step: u64) -> Result<()> {
+        self.model.tape.backward(self.model.loss.loss);
+        if !self.optimiser.step(&mut self.model.tape, step) {
+            bail!(self.not_finite(step, "a gradient"));
+        }
+        Ok(())
+    }
+
+    fn not_finite(&self, step: u64, what: &str) -> String {
+        let place = self.model.tape.first_non_finite();
+        let place = place.map_or(String::new(), |place| format!(": {place}"));
+        format!("step {step}: {what} is not finite{place}; a smaller optim.lr may help")
+    }
+
+    /// The model at its current weights.
+    pub fn model(&self) -> &Recorded {
+        &self.model
+    }
+
+    /// Floating-point operations of a step: forward, backward and AdamW (16 a parameter).
+    pub fn flops(&self) -> u64 {
+        let (forward, backward) = self.model.tape.flops();
+        forward + backward + 16 * self.model.parameter_count() as u64
+    }
+
+    /// Pairs in a batch.
+    pub fn batch(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Saves parameters and moments as the checkpoint of `step`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, folder: &RunFolder, config: &Config, step: u64) -> Result<()> {
+        let mut tensors = Vec::new();
+        for (param, slot) in self.model.params().iter().zip(self.optimiser.slots()) {
+            let value = self.model.tape.value(param.var);
+            for (name, values) in names(param).into_iter().zip([value, &slot.m, &slot.v]) {
+                tensors.push((name, &param.shape, param.export(values)));
+            }
+        }
+        let tensors: Vec<(&str, &[usize], &[f32])> = tensors
+            .iter()
+            .map(|(name, shape, values)| (name.as_str(), shape.as_slice(), values.as_slice()))
+            .collect();
+        let keep = config.checkpoint.keep;
+        checkpoint::save(&folder.checkpoints(), step, &config.run_id(), &tensors, keep)?;
+        Ok(())
+    }
+
+    /// Takes up parameters and moments from a checkpoint.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        let Trainer { model, optimiser, .. } = self;
+        for (i, slot) in optimiser.slots_mut().iter_mut().enumerate() {
+            let param = model.params()[i].clone();
+            let value = model.tape.value_mut(param.var);
+            for (name, to) in names(&param).iter().zip([value, &mut slot.m, &mut slot.v]) {
+                param.import(&checkpoint.take(name, &param.shape)?, to);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names of a parameter and its moments in a checkpoint.
+fn names(param: &Param) -> [String; 3] {
+    ["", "adam_m/", "adam_v/"].map(|prefix| format!("{prefix}{}", param.name))
+}
+
+/// The last evaluation of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Final {
+    /// Accuracy on all training pairs.
+    #[serde(rename = "train/acc")]
+    pub train_acc: f64,
+    /// Accuracy on all test pairs.
+    #[serde(rename = "test/acc")]
+    pub test_acc: f64,
+    /// H̃ of the train probe: first hook, centred.
+    pub normalised_entropy: f64,
+}
+
+/// What a run came to: the JSON of `plateau run`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run folder.
+    pub run: String,
+    /// Updates done.
+    pub steps: u64,
+    /// First evaluation with train accuracy ≥ .99.
+    pub t_memorise: Option<u64>,
+    /// First evaluation with test accuracy ≥ .99.
+    pub t_grok: Option<u64>,
+    /// First evaluation at which H̃ has fallen by more than .05 within five evaluations.
+    pub t_collapse: Option<u64>,
+    /// The last evaluation.
+    pub r#final: Final,
+    /// Wall time of a step, evaluation and files included, in the last process.
+    pub ms_per_step: f64,
+    /// The checkpoint's step where the last process took up the run; null if it began it.
+    pub resumed_from: Option<u64>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was complete before; nothing was done.
+    AlreadyComplete(Summary),
+    /// Every step is done.
+    Complete(Summary),
+    /// It was asked to stop; a checkpoint of this step was saved.
+    Stopped(u64),
+}
+
+/// What a progress display is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Updates done.
+    pub step: u64,
+    /// Updates in all.
+    pub steps: u64,
+    /// The latest evaluation: train and test accuracy.
+    pub accuracy: (f64, f64),
+    /// The latest H̃ of a batch.
+    pub entropy: f64,
+    /// So far.
+    pub milestones: &'a Milestones,
+}
+
+/// How a run is carried out, none of which changes its result.
+pub struct Conduct<'a> {
+    /// Threads of the kernels.
+    pub threads: usize,
+    /// The command line, for meta.json.
+    pub command: Vec<String>,
+    /// Set to stop at the next step with a checkpoint.
+    pub stop: &'a AtomicBool,
+    /// Told where the run was taken up, and of a checkpoint that could not be read.
+    pub note: &'a (dyn Fn(&str) + Sync),
+    /// Told of every step.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// Carries a run through in its folder: begins it, or takes it up from its newest checkpoint.
+///
+/// # Errors
+/// If a file cannot be read or written, or a loss or gradient is not finite.
+pub fn run(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Outcome> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(conduct.threads)
+        .build()
+        .context("the threads could not be started")?;
+    pool.install(|| run_here(config, folder, conduct))
+}
+
+fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Outcome> {
+    let earlier = Meta::read(folder.path())?;
+    if folder.state()? == State::Complete {
+        let summary = earlier.and_then(|meta| meta.summary);
+        let summary = summary.context("meta.json says finished, but holds no summary")?;
+        return Ok(Outcome::AlreadyComplete(serde_json::from_value(summary)?));
+    }
+
+    let mut trainer = Trainer::new(config);
+    let found = checkpoint::newest(&folder.checkpoints(), &config.run_id())?;
+    for sentence in &found.skipped {
+        (conduct.note)(sentence);
+    }
+    let resumed_from = found.checkpoint.as_ref().map(|found| found.step);
+    let mut milestones = Milestones::default();
+    let hook = &config.spectral.at[0];
+    let [batch_key, train_key] = ["batch", "train"].map(|set| key(set, hook, Centring::Centred));
+    let mut metrics = match found.checkpoint {
+        None => MetricsWriter::create(&folder.metrics())?,
+        Some(found) => {
+            let step = found.step;
+            (conduct.note)(&format!("goes on from the checkpoint of step {step}"));
+            let metrics = MetricsWriter::truncate_after(&folder.metrics(), step - 1)?;
+            milestones = replay(&folder.metrics(), &train_key)?;
+            trainer.restore(found)?;
+            metrics
+        }
+    };
+    let mut meta = Meta::new(conduct.threads, conduct.command.clone());
+    meta.resumed_from = resumed_from;
+    let seconds_before = earlier.map_or(0.0, |meta| meta.seconds);
+    meta.seconds = seconds_before;
+    meta.write(folder.path())?;
+
+    let mut evaluator = Evaluator::new(config);
+    let first = resumed_from.unwrap_or(0);
+    let begun = Instant::now();
+    let mut latest = Final { train_acc: 0.0, test_acc: 0.0, normalised_entropy: 0.0 };
+    let mut entropy = f64::NAN;
+    for step in first..=config.steps {
+        let last = step == config.steps;
+        let evaluation = if last || step % config.eval.every == 0 {
+            let tape = &trainer.model.tape;
+            let log = evaluator
+                .evaluate(tape, &trainer.task, &trainer.split)
+                .map_err(|sentence| anyhow::anyhow!("step {step}: {sentence}"))?;
+            let get = |key: &str| log.iter().find(|(k, _)| k == key).map_or(f64::NAN, |x| x.1);
+            latest = Final {
+                train_acc: get("train/acc"),
+                test_acc: get("test/acc"),
+                normalised_entropy: get(&train_key),
+            };
+            let Final { train_acc, test_acc, normalised_entropy } = latest;
+            milestones.observe(step, train_acc, test_acc, Some(normalised_entropy));
+            log
+        } else {
+            Vec::new()
+        };
+        if last {
+            append(&mut metrics, step, &[], &evaluation)?;
+            break;
+        }
+
+        let (loss, acc) = trainer.forward(step)?;
+        let mut batch = [("batch/loss", loss), ("batch/acc", acc), (&batch_key, 0.0)];
+        let mut logged = 2;
+        if step % config.spectral.every == 0 {
+            entropy = trainer.entropy(step)?;
+            batch[2].1 = entropy;
+            logged = 3;
+        }
+        append(&mut metrics, step, &batch[..logged], &evaluation)?;
+        trainer.update(step)?;
+
+        let done = step + 1;
+        let stop = conduct.stop.load(Ordering::Relaxed) && done < config.steps;
+        if stop || done % config.checkpoint.every == 0 || done == config.steps {
+            metrics.flush_sync()?;
+            trainer.save(folder, config, done)?;
+        }
+        if stop {
+            meta.seconds = seconds_before + begun.elapsed().as_secs_f64();
+            meta.write(folder.path())?;
+            return Ok(Outcome::Stopped(done));
+        }
+        let accuracy = (latest.train_acc, latest.test_acc);
+        let steps = config.steps;
+        (conduct.progress)(Progress {
+            step: done,
+            steps,
+            accuracy,
+            entropy,
+            milestones: &milestones,
+        });
+    }
+    metrics.flush_sync()?;
+
+    let seconds = begun.elapsed().as_secs_f64();
+    let summary = Summary {
+        run: folder.path().display().to_string(),
+        steps: config.steps,
+        t_memorise: milestones.t_memorise,
+        t_grok: milestones.t_grok,
+        t_collapse: milestones.t_collapse,
+        r#final: latest,
+        ms_per_step: 1e3 * seconds / (config.steps - first).max(1) as f64,
+        resumed_from,
+    };
+    meta.finish(seconds_before + seconds, serde_json::to_value(&summary)?);
+    meta.write(folder.path())?;
+    Ok(Outcome::Complete(summary))
+}
+
+fn append(
+    metrics: &mut MetricsWriter,
+    step: u64,
+    batch: &[(&str, f64)],
+    evaluation: &[(String, f64)],
+) -> Result<()> {
+    if evaluation.is_empty() {
+        return Ok(metrics.append(step, batch)?);
+    }
+    let mut all = batch.to_vec();
+    all.extend(evaluation.iter().map(|(key, value)| (key.as_str(), *value)));
+    Ok(metrics.append(step, &all)?)
+}
+
+/// The milestones of the evaluations that a run has logged already.
+fn replay(metrics: &std::path::Path, entropy_key: &str) -> Result<Milestones> {
+    let history = History::read(metrics)?;
+    let mut milestones = Milestones::default();
+    for &(step, train_acc) in history.column("train/acc") {
+        let test_acc = history.at("test/acc", step).unwrap_or(f64::NAN);
+        milestones.observe(step, train_acc, test_acc, history.at(entropy_key, step));
+    }
+    Ok(milestones)
+}
