@@ -168,7 +168,8 @@ impl Covariance {
         }
         let top = (0..self.dim).fold(self.peak, |top, i| top.max(self.mean_of(i).abs()));
         let e = fit(self.exponent, top);
-        let down = f64x8::splat(scale(1.0, 2 * (self.exponent - e)));
+        // e < exponent only if there are no deviations, and nothing to scale.
+        let down = f64x8::splat(scale(1.0, 2 * (self.exponent - e).min(0)));
         for i in 0..self.dim {
             self.delta[i / WIDTH][i % WIDTH / 8].as_mut_array()[i % 8] = scale(self.mean_of(i), -e);
         }
@@ -249,7 +250,8 @@ impl Covariance {
         self.peak = self.peak.max(peak);
         let exponent = fit(self.exponent, self.peak);
         if exponent != self.exponent {
-            let by = self.exponent - exponent;
+            // It falls only from the initial 0, with nothing gathered yet.
+            let by = (self.exponent - exponent).min(0);
             let (one, two) = (f64x8::splat(scale(1.0, by)), f64x8::splat(scale(1.0, 2 * by)));
             self.mean.as_flattened_mut().iter_mut().for_each(|m| *m *= one);
             self.moments.iter_mut().for_each(|m| *m *= two);
@@ -353,8 +355,8 @@ pub fn covariance_ref<T: Copy + Into<f64>>(rows: &[T], dim: usize, centring: Cen
             peak = deviations.clone().fold(peak, |peak, d| peak.max(d.abs()));
             centre[j] = x(0, j) + deviations.sum::<f64>() / n;
         }
-        let by = exponent - fit(exponent, peak);
-        exponent -= by;
+        let by = (exponent - fit(exponent, peak)).min(0);
+        exponent = fit(exponent, peak);
         mean.iter_mut().for_each(|m| *m *= scale(1.0, by));
         moments.iter_mut().for_each(|m| *m *= scale(1.0, 2 * by));
         let down = scale(1.0, -exponent);
@@ -381,7 +383,7 @@ pub fn covariance_ref<T: Copy + Into<f64>>(rows: &[T], dim: usize, centring: Cen
         e = fit(exponent, mean.iter().fold(peak, |top, m| top.max(m.abs())));
         for i in 0..dim {
             for j in 0..=i {
-                let moment = moments[i * dim + j] * scale(1.0, 2 * (exponent - e));
+                let moment = moments[i * dim + j] * scale(1.0, 2 * (exponent - e).min(0));
                 let weighted = total as f64 * scale(mean[i], -e);
                 moments[i * dim + j] = weighted.mul_add(scale(mean[j], -e), moment);
             }

@@ -120,7 +120,7 @@ impl<'a> Spectrum<'a> {
 /// Lanczos takes over when the rank is known to be at most dim / 8.
 ///
 /// Measured (one thread, ms, Householder | Lanczos at rank dim/4, dim/8, dim/16): see `benches/spectrum.rs`.
-const LANCZOS: usize = 8;
+const LANCZOS: usize = 4;
 
 /// Rows in, spectrum out; allocates when made, and no more once it has seen its first spectrum.
 ///

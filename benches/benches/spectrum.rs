@@ -1,0 +1,93 @@
+//! The spectral measure on one thread: covariance, eigenvalues by either road, and the whole.
+//!
+//! `cargo bench -p plateau-benches --bench spectrum`. The `eigenvalues` group is the measurement behind
+//! `kernels::spectrum`'s choice between Householder and Lanczos.
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use kernels::covariance::Covariance;
+use kernels::lanczos::Lanczos;
+use kernels::spectrum::{Centring, SpectrumMeter};
+use kernels::tridiagonal::Tridiagonal;
+use std::hint::black_box;
+use wide::f64x8;
+
+/// Rows without structure: (rows, dim).
+fn noise(rows: usize, dim: usize) -> Vec<f32> {
+    let mut state = 1_u64;
+    let mut draw = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 16_777_216.0 - 0.5
+    };
+    (0..rows * dim).map(|_| draw()).collect()
+}
+
+fn matrix(rows: usize, dim: usize) -> Vec<f64x8> {
+    let mut covariance = Covariance::new(dim);
+    let mut out = vec![f64x8::ZERO; dim.next_multiple_of(8) * dim.div_ceil(8)];
+    covariance.push(&noise(rows, dim)).expect("whole rows of finite values");
+    covariance.scatter(Centring::Uncentred, &mut out).expect("there are rows");
+    out
+}
+
+fn covariance(c: &mut Criterion) {
+    let mut group = c.benchmark_group("covariance");
+    for (rows, dim) in [(512, 32), (512, 128), (512, 512)] {
+        let (data, mut covariance) = (noise(rows, dim), Covariance::new(dim));
+        let mut out = matrix(1, dim);
+        group.bench_function(BenchmarkId::from_parameter(format!("{rows}x{dim}/1")), |b| {
+            b.iter(|| {
+                covariance.clear();
+                covariance.push(black_box(&data)).expect("whole rows of finite values");
+                covariance.scatter(Centring::Centred, &mut out)
+            });
+        });
+    }
+}
+
+fn eigenvalues(c: &mut Criterion) {
+    let mut group = c.benchmark_group("eigenvalues");
+    group.sample_size(20);
+    for dim in [32, 128, 256, 512, 1024] {
+        let full = matrix(2 * dim, dim);
+        let (mut work, mut tridiagonal) = (full.clone(), Tridiagonal::new(dim));
+        group.bench_function(BenchmarkId::new("householder", format!("{dim}/1")), |b| {
+            b.iter(|| {
+                work.copy_from_slice(&full);
+                tridiagonal.eigenvalues(&mut work).map(|x| x[0])
+            });
+        });
+        for part in [2, 3, 4, 6, 8] {
+            let (low, mut lanczos) = (matrix(dim / part, dim), Lanczos::new(dim));
+            group.bench_function(
+                BenchmarkId::new("lanczos", format!("{dim}-rank-{}/1", dim / part)),
+                |b| {
+                    b.iter(|| lanczos.eigenvalues(black_box(&low)).map(|x| x[0]));
+                },
+            );
+        }
+    }
+}
+
+fn meter(c: &mut Criterion) {
+    let mut group = c.benchmark_group("spectrum");
+    let (data, mut meter) = (noise(512, 128), SpectrumMeter::new(128));
+    group.bench_function("512x128/1", |b| {
+        b.iter(|| {
+            meter.clear();
+            meter.push(black_box(&data)).expect("whole rows of finite values");
+            meter.spectrum(Centring::Centred).map(|s| s.normalised_entropy)
+        });
+    });
+    group.bench_function("512x128-both-centrings/1", |b| {
+        b.iter(|| {
+            meter.clear();
+            meter.push(black_box(&data)).expect("whole rows of finite values");
+            let centred = meter.spectrum(Centring::Centred).map(|s| s.normalised_entropy);
+            (centred, meter.spectrum(Centring::Uncentred).map(|s| s.normalised_entropy))
+        });
+    });
+}
+
+criterion_group!(benches, covariance, eigenvalues, meter);
+criterion_main!(benches);

@@ -1,0 +1,209 @@
+//! Bad input gets a sentence, an exit code above 0, and leaves nothing half-written; good input gets
+//! the documented JSON.
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use tests::{only_run, plateau, run_in, scratch, stderr, stdout};
+
+/// The command fails with exit code `code` and one sentence that holds every one of `words`, and
+/// leaves the folder as it was.
+fn refused(dir: &Path, arguments: &[&str], words: &[&str]) {
+    let files =
+        |dir: &Path| fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+    let before = files(dir);
+    let output = run_in(dir, arguments);
+    let said = stderr(&output);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {:?}", output.status);
+    assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: expected {word:?} in: {said}");
+    }
+    assert_eq!(stdout(&output), "", "{arguments:?}");
+    assert_eq!(files(dir), before, "{arguments:?} left something behind");
+}
+
+#[test]
+fn a_bad_experiment_is_refused_with_a_sentence() {
+    let dir = scratch("bad-experiment");
+    let smoke = experiments::presets::preset("smoke").unwrap();
+    let file = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+    file("typo.toml", &smoke.replace("weight_decay", "weigth_decay"));
+    file("half.toml", &smoke[..smoke.len() / 2]);
+    file("binary.toml", "\u{0}\u{1}");
+    let refused = |arguments: &[&str], words: &[&str]| refused(&dir, arguments, words);
+    refused(&["run", "no-such-preset"], &["no-such-preset", "preset", "entropy-paper-add"]);
+    refused(&["run", "typo.toml"], &["typo.toml", "weigth_decay", "weight_decay"]);
+    refused(&["run", "half.toml"], &["half.toml"]);
+    refused(&["run", "binary.toml"], &["binary.toml"]);
+    refused(&["run", "smoke", "--set", "optim.lrr=1"], &["optim.lrr", "lr"]);
+    refused(&["run", "smoke", "--set", "optim.lr"], &["optim.lr", "="]);
+    refused(&["run", "smoke", "--set", "optim.lr=fast"], &["lr"]);
+    refused(&["run", "smoke", "--set", "task.op=div", "--set", "task.p=12"], &["12", "prime"]);
+    refused(&["run", "smoke", "--set", "task.train_fraction=1e-6"], &["train_fraction"]);
+    refused(&["run", "smoke", "--set", "task.train_fraction=1.5"], &["train_fraction"]);
+    refused(&["run", "smoke", "--set", "model.n_heads=5"], &["n_heads"]);
+    refused(
+        &["run", "smoke", "--set", "spectral.at=[\"blocks.9.hook_resid_post\"]"],
+        &["blocks.9"],
+    );
+    refused(&["run", "smoke", "--steps", "0"], &["steps"]);
+    refused(&["run", "smoke", "--threads", "0"], &["threads"]);
+    refused(&["run"], &["EXPERIMENT"]);
+    refused(&["frobnicate"], &["frobnicate"]);
+    refused(&["resume", "nowhere"], &["nowhere"]);
+    refused(&["report", "nowhere"], &["nowhere"]);
+    refused(&["bench", "step", "nowhere"], &["nowhere"]);
+    refused(&["bench", "matmul", "--shape", "1,2"], &["1,2", "three"]);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn an_exploding_run_names_the_step_and_the_op() {
+    let dir = scratch("exploding");
+    let output = run_in(&dir, &["run", "smoke", "--set", "optim.lr=1e6"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("not finite") && said.contains("step "), "{said}");
+    assert!(said.contains("in op ") || said.contains("parameter "), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_folder_that_cannot_be_written_is_named() {
+    let dir = scratch("unwritable");
+    fs::write(dir.join("file"), "").unwrap();
+    let output = run_in(&dir, &["run", "smoke", "--out", "file/runs"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("file/runs"), "{}", stderr(&output));
+    let output = run_in(&dir, &["run", "smoke", "--out", "/proc/nothing"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("/proc/nothing"), "{}", stderr(&output));
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_foreign_or_truncated_checkpoint_is_refused_with_a_sentence() {
+    let dir = scratch("foreign");
+    // A run that is incomplete, with one checkpoint.
+    assert!(run_in(&dir, &["run", "smoke"]).status.success());
+    let run = only_run(&dir.join("runs"));
+    let meta = fs::read_to_string(run.join("meta.json")).unwrap();
+    fs::write(run.join("meta.json"), meta.replace("\"finished\": true", "\"finished\": false"))
+        .unwrap();
+    let other = scratch("foreign-other");
+    assert!(run_in(&other, &["run", "smoke", "--seed", "9"]).status.success());
+    let newest = |run: &Path| {
+        let mut all: Vec<_> =
+            fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+        all.sort();
+        all.pop().unwrap()
+    };
+    let foreign = fs::read(newest(&only_run(&other.join("runs")))).unwrap();
+    for entry in fs::read_dir(run.join("checkpoints")).unwrap() {
+        fs::write(entry.unwrap().path(), &foreign).unwrap();
+    }
+    let output = run_in(&dir, &["resume", run.to_str().unwrap()]);
+    let said = stderr(&output);
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(said.contains("checkpoint") && said.contains("-s9"), "{said}");
+    fs::remove_dir_all(dir).unwrap();
+    fs::remove_dir_all(other).unwrap();
+}
+
+#[test]
+fn the_json_of_a_run_has_the_documented_keys() {
+    let dir = scratch("json-run");
+    let output = run_in(&dir, &["run", "smoke", "--json"]);
+    let summary: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "run",
+            "steps",
+            "t_memorise",
+            "t_grok",
+            "t_collapse",
+            "final",
+            "ms_per_step",
+            "resumed_from"
+        ]
+    );
+    for key in ["train/acc", "test/acc", "normalised_entropy"] {
+        assert!(summary["final"][key].is_f64(), "{key}: {summary}");
+    }
+    assert!(summary["resumed_from"].is_null());
+    // every step has its entropy, evaluations have the rest
+    let run = only_run(&dir.join("runs"));
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = metrics.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let steps = summary["steps"].as_u64().unwrap() as usize;
+    assert_eq!(lines.len(), steps + 1);
+    let hook = "spectral/batch/blocks.0.ln2.hook_out/centred/normalised_entropy";
+    let first_keys: Vec<&str> = lines[0].as_object().unwrap().keys().map(String::as_str).collect();
+    let batch = first_keys.iter().find(|k| k.starts_with("spectral/batch/")).unwrap_or(&hook);
+    assert!(lines[..steps].iter().all(|line| line[*batch].is_f64()));
+    for key in ["train/loss", "train/acc", "test/loss", "test/acc", "norm", "batch/loss"] {
+        assert!(lines[0][key].is_f64(), "{key}: {}", lines[0]);
+    }
+    assert!(run.join("report.html").exists());
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_json_of_the_benches_has_the_documented_keys() {
+    let dir = scratch("json-bench");
+    let output = run_in(&dir, &["bench", "step", "smoke", "--json"]);
+    let step: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&step["preset"], &step["threads"]), (&"smoke".into(), &1.into()));
+    let ms = |key: &str| step["ms"][key].as_f64().unwrap();
+    assert!(0.0 < ms("min") && ms("min") <= ms("median") && ms("median") <= ms("max"));
+    assert!(step["entropy_ms"].as_f64().unwrap() > 0.0 && step["gflops"].as_f64().unwrap() > 0.0);
+    let arguments = ["bench", "matmul", "--shape", "64,32,48", "--form", "nt,tn", "--json"];
+    let output = run_in(&dir, &arguments);
+    let rows: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let forms: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|r| r["form"].as_str().unwrap()).collect();
+    assert_eq!(forms, ["nt", "tn"]);
+    for row in rows.as_array().unwrap() {
+        assert_eq!((&row["m"], &row["k"], &row["n"]), (&64.into(), &32.into(), &48.into()));
+        assert!(row["gflops"]["median"].as_f64().unwrap() > 0.0);
+        assert!(row["peak_gflops"].as_f64().unwrap() > 1.0);
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let mut child = plateau()
+        .arg("presets")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{:?}", output.status);
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn every_preset_is_listed_with_its_figure() {
+    let output = run_in(Path::new("."), &["presets"]);
+    let text = stdout(&output);
+    for name in [
+        "default",
+        "entropy-paper-add",
+        "entropy-paper-sub",
+        "entropy-paper-mul",
+        "entropy-paper-s5",
+        "nanda",
+        "calibration-f50",
+        "smoke",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is missing:\n{text}");
+    }
+}
