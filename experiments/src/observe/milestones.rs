@@ -1,10 +1,14 @@
 //! The three steps that a grokking run is summarised by, found evaluation by evaluation:
 //!   T_memorise = first evaluation with train accuracy ≥ .99
-//!   T_collapse = first evaluation at which H̃ < max(H̃ of the last 5 evaluations, this one included) − .05
+//!   T_collapse = first evaluation i with H̃(i − 4) − H̃(i) > .05
 //!   T_grok     = first evaluation with test accuracy ≥ .99
 //! T_grok and T_collapse are the definitions printed in arXiv:2604.13123 ("first evaluation with test
-//! accuracy ≥ .99"; "H̃ has fallen by > .05 over a rolling window of 5 evaluations"). T_memorise is the
-//! same threshold on the training pairs. The training loop and the report both call this code.
+//! accuracy ≥ .99"; "H̃ has fallen by > .05 over a rolling window of 5 evaluations"). We read the fall
+//! as that from the oldest to the newest of five consecutive evaluations. Read as the fall from the
+//! window's *maximum* it fires at step 100–200 of every run, where H̃ dips while the model memorises
+//! and comes back; that cannot be what gave the paper's mean lead of 1,020 steps.
+//! T_memorise is T_grok's threshold on the training pairs. The training loop and the report both
+//! call this code.
 
 /// Accuracy that counts as memorised (train) or grokked (test).
 pub const ACCURACY: f64 = 0.99;
@@ -18,7 +22,7 @@ pub const WINDOW: usize = 5;
 pub struct Milestones {
     /// First evaluation with train accuracy ≥ [`ACCURACY`].
     pub t_memorise: Option<u64>,
-    /// First evaluation with H̃ more than [`FALL`] below its maximum over the last [`WINDOW`].
+    /// First evaluation with H̃ more than [`FALL`] below that of [`WINDOW`] − 1 evaluations before.
     pub t_collapse: Option<u64>,
     /// First evaluation with test accuracy ≥ [`ACCURACY`].
     pub t_grok: Option<u64>,
@@ -42,8 +46,7 @@ impl Milestones {
                 self.recent.remove(0);
             }
             self.recent.push(entropy);
-            let highest = self.recent.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            if highest - entropy > FALL {
+            if self.recent.len() == WINDOW && self.recent[0] - entropy > FALL {
                 self.t_collapse.get_or_insert(step);
             }
         }
@@ -88,13 +91,14 @@ mod tests {
     #[test]
     fn a_fall_of_more_than_five_hundredths_within_five_evaluations_is_a_collapse() {
         assert_eq!(entropies(&[0.80, 0.79, 0.78, 0.77, 0.74]).t_collapse, Some(400));
-        assert_eq!(entropies(&[0.80, 0.74]).t_collapse, Some(100));
+        assert_eq!(entropies(&[0.9, 0.80, 0.79, 0.78, 0.77, 0.74]).t_collapse, Some(400));
+        assert_eq!(entropies(&[0.80, 0.79, 0.80, 0.78, 0.77, 0.73]).t_collapse, Some(500));
     }
 
     #[test]
     fn a_fall_of_exactly_the_threshold_is_not_a_collapse() {
         // Against 0 the difference is the threshold itself, without rounding.
-        assert_eq!(entropies(&[0.05, 0.0]).t_collapse, None);
+        assert_eq!(entropies(&[0.05, 0.0, 0.0, 0.0, 0.0]).t_collapse, None);
     }
 
     #[test]
@@ -104,26 +108,30 @@ mod tests {
     }
 
     #[test]
-    fn the_maximum_need_not_be_the_oldest_reading() {
-        assert_eq!(entropies(&[0.70, 0.70, 0.76, 0.75, 0.705]).t_collapse, Some(400));
+    fn a_dip_within_the_window_is_not_a_collapse() {
+        assert_eq!(entropies(&[0.80, 0.70, 0.70, 0.78, 0.79, 0.78, 0.77]).t_collapse, None);
+    }
+
+    #[test]
+    fn four_evaluations_are_too_few() {
+        assert_eq!(entropies(&[0.80, 0.60, 0.50, 0.40]).t_collapse, None);
     }
 
     #[test]
     fn an_evaluation_without_a_reading_leaves_the_window_alone() {
         let mut seen = Milestones::default();
-        seen.observe(0, 0.0, 0.0, Some(0.8));
-        for step in 1..20 {
-            seen.observe(step, 0.0, 0.0, None);
+        for step in 0..9 {
+            seen.observe(step, 0.0, 0.0, (step % 2 == 0).then_some(0.8 - 0.015 * step as f64 / 2.0));
         }
-        seen.observe(20, 0.0, 0.0, Some(0.7));
-        assert_eq!(seen.t_collapse, Some(20));
+        assert_eq!(seen.t_collapse, Some(8));
     }
 
     #[test]
     fn a_collapse_after_grokking_is_a_negative_lead() {
         let mut seen = Milestones::default();
-        seen.observe(0, 1.0, 1.0, Some(0.8));
-        seen.observe(100, 1.0, 1.0, Some(0.7));
-        assert_eq!((seen.t_grok, seen.t_collapse, seen.lead()), (Some(0), Some(100), Some(-100)));
+        for (i, entropy) in [0.8, 0.8, 0.8, 0.75, 0.7].into_iter().enumerate() {
+            seen.observe(100 * i as u64, 1.0, 1.0, Some(entropy));
+        }
+        assert_eq!((seen.t_grok, seen.t_collapse, seen.lead()), (Some(0), Some(400), Some(-400)));
     }
 }
