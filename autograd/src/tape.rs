@@ -127,7 +127,7 @@ impl Store {
 #[derive(Debug)]
 pub struct Tape {
     store: Store,
-    ops: Vec<Box<dyn Op>>,
+    ops: Vec<(Box<dyn Op>, Vec<Var>)>, // each with its outputs
     params: Vec<Var>,
     capacity: usize,
     training: bool,
@@ -183,7 +183,8 @@ impl Tape {
 
     /// Records an op.
     pub(crate) fn push(&mut self, op: impl Op + 'static) {
-        self.ops.push(Box::new(op));
+        let outputs = op.outputs();
+        self.ops.push((Box::new(op), outputs));
     }
 
     /// Names a value, as TransformerLens names its hook points; returns it.
@@ -289,7 +290,7 @@ impl Tape {
 
     /// Replays every op.
     pub fn forward(&mut self) {
-        for op in &self.ops {
+        for (op, _) in &self.ops {
             op.forward(&mut self.store);
         }
     }
@@ -308,9 +309,9 @@ impl Tape {
         assert!(self.training, "backward on a forward-only tape");
         self.store.values.iter_mut().for_each(|v| v.written = false);
         self.store.write_grad(y, |_, dy, _| dy.copy_from_slice(upstream));
-        for op in self.ops.iter().rev() {
+        for (op, outputs) in self.ops.iter().rev() {
             // An op whose results the loss does not read has no gradient to pass on.
-            if op.outputs().iter().any(|y| self.store.values[y.0].written) {
+            if outputs.iter().any(|y| self.store.values[y.0].written) {
                 op.backward(&mut self.store);
             }
         }
@@ -318,7 +319,7 @@ impl Tape {
 
     /// The ops, in recording order.
     pub fn ops(&self) -> impl Iterator<Item = &dyn Op> {
-        self.ops.iter().map(AsRef::as_ref)
+        self.ops.iter().map(|(op, _)| op.as_ref())
     }
 
     /// Floating-point operations of (forward, backward) at the active number of examples.
@@ -342,7 +343,7 @@ impl Tape {
                 return Some(place(op, "the value of", y));
             }
         }
-        for op in self.ops.iter().rev() {
+        for (op, _) in self.ops.iter().rev() {
             if let Some(x) = op.inputs().into_iter().find(|&x| bad(self.grad(x))) {
                 return Some(place(op.as_ref(), "the gradient of", x));
             }

@@ -121,7 +121,12 @@ mod tests {
     fn an_evaluation_without_a_reading_leaves_the_window_alone() {
         let mut seen = Milestones::default();
         for step in 0..9 {
-            seen.observe(step, 0.0, 0.0, (step % 2 == 0).then_some(0.8 - 0.015 * step as f64 / 2.0));
+            seen.observe(
+                step,
+                0.0,
+                0.0,
+                (step % 2 == 0).then_some(0.8 - 0.015 * step as f64 / 2.0),
+            );
         }
         assert_eq!(seen.t_collapse, Some(8));
     }
