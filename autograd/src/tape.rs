@@ -54,7 +54,7 @@ pub trait Op: std::fmt::Debug + Send {
 
 #[derive(Debug)]
 struct Value {
-    name: String,
+    names: Vec<String>, // more than one where a block's output is the next block's input
     rows: Rows,
     cols: usize,
     data: Vec<f32>, // (rows at capacity, cols)
@@ -140,19 +140,20 @@ impl Tape {
         Tape { store, ops: Vec::new(), params: Vec::new(), capacity, training }
     }
 
-    fn push_value(&mut self, name: String, rows: Rows, cols: usize, grad: bool) -> Var {
+    fn push_value(&mut self, rows: Rows, cols: usize, grad: bool) -> Var {
         let len = rows.of(self.capacity) * cols;
         let grad = if grad && self.training { vec![0.0; len] } else { Vec::new() };
         let data = vec![0.0; len];
-        self.store.values.push(Value { name, rows, cols, data, grad, written: false });
+        let names = Vec::new();
+        self.store.values.push(Value { names, rows, cols, data, grad, written: false });
         Var(self.store.values.len() - 1)
     }
 
     /// A parameter: a fixed matrix with a name, zero until [`Tape::value_mut`] fills it.
     pub fn param(&mut self, name: &str, rows: usize, cols: usize) -> Var {
-        let var = self.push_value(name.to_string(), Rows::Fixed(rows), cols, true);
+        let var = self.push_value(Rows::Fixed(rows), cols, true);
         self.params.push(var);
-        var
+        self.hook(name, var)
     }
 
     /// An index list that the caller rewrites before each step with [`Tape::entries_mut`].
@@ -173,12 +174,12 @@ impl Tape {
 
     /// A new value for an op's result.
     pub(crate) fn result(&mut self, rows: Rows, cols: usize) -> Var {
-        self.push_value(String::new(), rows, cols, true)
+        self.push_value(rows, cols, true)
     }
 
     /// A new value that an op keeps for its backward; it has no gradient.
     pub(crate) fn kept(&mut self, rows: Rows, cols: usize) -> Var {
-        self.push_value(String::new(), rows, cols, false)
+        self.push_value(rows, cols, false)
     }
 
     /// Records an op.
@@ -187,25 +188,26 @@ impl Tape {
         self.ops.push((Box::new(op), outputs));
     }
 
-    /// Names a value, as TransformerLens names its hook points; returns it.
+    /// Names a value, as TransformerLens names its hook points; returns it. A value may have several
+    /// names: what leaves one block is what enters the next.
     pub fn hook(&mut self, name: impl Into<String>, x: Var) -> Var {
-        self.store.values[x.0].name = name.into();
+        self.store.values[x.0].names.push(name.into());
         x
     }
 
     /// The value of that name, if there is one.
     pub fn find(&self, name: &str) -> Option<Var> {
-        self.store.values.iter().position(|v| v.name == name).map(Var)
+        self.store.values.iter().position(|v| v.names.iter().any(|n| n == name)).map(Var)
     }
 
     /// The names of all parameters and hooks, in recording order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.store.values.iter().map(|v| v.name.as_str()).filter(|name| !name.is_empty())
+        self.store.values.iter().flat_map(|v| &v.names).map(String::as_str)
     }
 
-    /// The name of a value; empty for an unnamed one.
+    /// The first name of a value; empty for an unnamed one.
     pub fn name(&self, x: Var) -> &str {
-        &self.store.values[x.0].name
+        self.store.values[x.0].names.first().map_or("", String::as_str)
     }
 
     /// How many rows a value has, as recorded.
