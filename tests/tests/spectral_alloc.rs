@@ -1,4 +1,5 @@
-//! The spectral measure allocates nothing once it is warm. Alone in its binary: the counter is global.
+//! The spectral measure allocates nothing once it is warm. Alone in its binary: the counter is
+//! global.
 
 use kernels::spectrum::{Centring, SpectrumMeter};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

@@ -1,4 +1,5 @@
-//! `plateau entropy` reads what NumPy and safetensors write, and says in one sentence what it cannot read.
+//! `plateau entropy` reads what NumPy and safetensors write, and says in one sentence what it
+//! cannot read.
 
 use experiments::spectrum_file::{entropy, read_samples};
 use kernels::spectrum::Centring;
