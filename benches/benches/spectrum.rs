@@ -1,7 +1,7 @@
 //! The spectral measure on one thread: covariance, eigenvalues by either road, and the whole.
 //!
-//! `cargo bench -p plateau-benches --bench spectrum`. The `eigenvalues` group is the measurement behind
-//! `kernels::spectrum`'s choice between Householder and Lanczos.
+//! `cargo bench -p plateau-benches --bench spectrum`. The `eigenvalues` group is the measurement
+//! behind `kernels::spectrum`'s choice between Householder and Lanczos.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use kernels::covariance::Covariance;

@@ -3,8 +3,8 @@
 //! ```text
 //! file (rows, dim), rows = samples   →   Σ (dim, dim)   →   λ, H, H / ln d, exp H, (Σλ)² / Σλ²
 //! ```
-//! NumPy `.npy` (float32 or float64, either byte order, C or Fortran order) and `.safetensors` (F32 or
-//! F64). Values are taken as exact; the arithmetic is f64 ([`kernels::spectrum`]).
+//! NumPy `.npy` (float32 or float64, either byte order, C or Fortran order) and `.safetensors` (F32
+//! or F64). Values are taken as exact; the arithmetic is f64 ([`kernels::spectrum`]).
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
@@ -72,7 +72,8 @@ pub struct Entropy {
 /// Reads the file, prints the result to stdout. Quiet on a closed pipe.
 ///
 /// # Errors
-/// One sentence: a file that cannot be read or is not what it says, or is not a 2-D array of finite floats.
+/// One sentence: a file that cannot be read or is not what it says, or is not a 2-D array of finite
+/// floats.
 pub fn entropy_command(args: &EntropyArgs) -> Result<()> {
     let samples = read_samples(&args.file, args.tensor.as_deref())?;
     let centring = if args.uncentred { Centring::Uncentred } else { Centring::Centred };
@@ -147,7 +148,8 @@ impl Entropy {
     }
 }
 
-/// Reads a 2-D array; `tensor` names it in a `.safetensors` file. NaN and infinities are let through.
+/// Reads a 2-D array; `tensor` names it in a `.safetensors` file. NaN and infinities are let
+/// through.
 ///
 /// # Errors
 /// One sentence, beginning with the file: missing, truncated, of another type or shape, empty.

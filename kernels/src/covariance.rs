@@ -4,32 +4,36 @@
 //! M = Σ (x − μ)(x − μ)ᵀ      centred      Σ = M / N
 //! U = Σ x xᵀ = M + N μ μᵀ    uncentred    E[x xᵀ] = U / N
 //! ```
-//! rows: (n, dim), f32 or f64, row major; M: (dim, dim), f64, symmetric: the lower triangle is kept.
+//! rows: (n, dim), f32 or f64, row major; M: (dim, dim), f64, symmetric: the lower triangle is
+//! kept.
 //!
-//! Rows are gathered into blocks of [`BLOCK`]. A block is centred on its own mean c before anything is
-//! multiplied, so a mean of 1e8 costs no digits; the rounding of c is undone exactly by the residual
+//! Rows are gathered into blocks of [`BLOCK`]. A block is centred on its own mean c before anything
+//! is multiplied, so a mean of 1e8 costs no digits; the rounding of c is made good by the residual
 //! sums s = Σ (x − c). Blocks are merged in order of arrival (Chan, Golub & LeVeque 1983):
 //!
 //! ```text
 //! M ← M + [Σ (x − c)(x − c)ᵀ − s sᵀ/n] + δ δᵀ · n N/(n + N),      δ = block mean − running mean
 //! ```
-//! Means are kept relative to the first row ever seen, so constant data give exact zeros. Deviations
-//! carry a power of two, moved only when they leave 2^±300, so data of 1e200 or 1e-200 neither
-//! overflow nor vanish.
+//! Means are kept relative to the first row ever seen, so constant data give exact zeros.
+//! Deviations carry a power of two, moved only when they leave 2^±300, so data of 1e200 or 1e-200
+//! neither overflow nor vanish.
 //!
-//! Each element of the block product is one chain of fused multiply-adds over the block's rows. A block
-//! ends after [`BLOCK`] rows, wherever `push` was called: the cut of the input does not change the bits.
+//! Each element of the block product is one chain of fused multiply-adds over the block's rows. A
+//! block ends after [`BLOCK`] rows, or when a result is asked for; how the rows were cut into calls
+//! of `push` does not change the bits. All of it runs on the calling thread.
 
 use crate::spectrum::{Centring, SpectrumError};
 use wide::f64x8;
 
 /// Rows in a block.
 pub const BLOCK: usize = 64;
-/// Largest magnitude taken in: 2^1000, about 1e301. Above it a difference of two values may overflow.
+/// Largest magnitude taken in: 2^1000, about 1e301. Well above it, sums of differences would
+/// overflow.
 pub const LARGEST: f64 = f64::from_bits((1023 + 1000) << 52);
 
 /// Vectors across a panel and rows down a tile: 4 × 4 accumulators of eight lanes fill AVX-512's 32
-/// registers, 4 × 1 fill the 16 of AVX2 (where an `f64x8` is two registers). The bits do not depend on it.
+/// registers, 4 × 1 fill the 16 of AVX2 (where an `f64x8` is two registers). The bits do not depend
+/// on it.
 const NV: usize = if cfg!(target_feature = "avx512f") { 4 } else { 1 };
 const MR: usize = 4;
 const WIDTH: usize = 8 * NV;
@@ -92,8 +96,8 @@ impl Covariance {
     /// Takes in rows: (n, dim), row major, any n.
     ///
     /// # Errors
-    /// A length that is not a multiple of `dim`, or a value that is not finite or above [`LARGEST`];
-    /// nothing is taken in then.
+    /// A length that is not a multiple of `dim`, or a value that is not finite or above
+    /// [`LARGEST`]; nothing is taken in then.
     pub fn push<T: Copy + Into<f64>>(&mut self, rows: &[T]) -> Result<(), SpectrumError> {
         let dim = self.dim;
         if dim == 0 || !rows.len().is_multiple_of(dim) {
@@ -143,9 +147,9 @@ impl Covariance {
 
     /// Writes the lower triangle of M, or U, divided by 4^e, and returns e.
     ///
-    /// out: (dim, dim), rows of ⌈dim/8⌉ vectors, `dim` rounded up to eight rows; the padding is zero.
-    /// The 8 × 8 blocks on the diagonal are complete; above them nothing is written. The largest elements
-    /// lie within 2^±600 or so.
+    /// out: (dim, dim), rows of ⌈dim/8⌉ vectors, `dim` rounded up to eight rows; the padding is
+    /// zero. The 8 × 8 blocks on the diagonal are complete; above them nothing is written. The
+    /// largest elements lie within 2^±600 or so.
     ///
     /// # Errors
     /// If no row was taken in.
@@ -259,8 +263,8 @@ impl Covariance {
         }
     }
 
-    /// M += Σ x xᵀ − s sᵀ/n + weight δ δᵀ over the n centred rows of the block, tile by tile: the panel
-    /// of the columns stays in L1 while the rows of the tiles go down to the last one.
+    /// M += Σ x xᵀ − s sᵀ/n + weight δ δᵀ over the n centred rows of the block, tile by tile: the
+    /// panel of the columns stays in L1 while the rows of the tiles go down to the last one.
     fn multiply(&mut self, n: usize, weight: f64) {
         let stride = self.dim.div_ceil(8);
         for pj in 0..self.delta.len() {

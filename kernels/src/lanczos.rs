@@ -1,17 +1,19 @@
-//! Every eigenvalue of a positive semi-definite matrix of low rank: Lanczos, fully reorthogonalised.
+//! Every eigenvalue of a positive semi-definite matrix of low rank: Lanczos, fully
+//! reorthogonalised.
 //!
 //! ```text
-//! A Q = Q T,   T = tridiag(β, α, β)            A: (n, n), lower triangle      Q: (steps, n), orthonormal rows
+//! Q A = T Q,   T = tridiag(β, α, β)     A: (n, n), lower triangle     Q: (steps, n), q_j its rows
 //!
 //! z = A q_j;   α_j = q_j·z;   z ← (1 − QᵀQ)² z;   β_j = ‖z‖;   q_{j+1} = z/β_j
 //! ```
-//! When β vanishes, Q spans an invariant subspace and T holds its eigenvalues. The iteration then goes on,
-//! with β = 0, from a new vector orthogonal to Q: so the identity, and every repeated eigenvalue, is
-//! counted with its multiplicity.
+//! When β vanishes, Q spans an invariant subspace and T holds its eigenvalues. The iteration then
+//! goes on, with β = 0, from a new vector orthogonal to Q: so the identity, and every repeated
+//! eigenvalue, is counted with its multiplicity.
 //!
-//! It ends when no trace is left. Each eigenvalue of T is at most its counterpart in A (Cauchy), and all of
-//! the missing ones together are the missing trace, tr A − Σ α ≤ n ε tr A; they are reported as zero.
-//! A matrix of rank r costs r products, so this beats Householder's where r is small.
+//! It ends when no trace is left. Each eigenvalue of T is at most its counterpart in A (Cauchy),
+//! and all of the missing ones together are the missing trace, tr A − Σ α ≤ n ε tr A; they are
+//! reported as zero. A matrix of rank r costs r products, so this beats Householder's where r is
+//! small.
 //!
 //! A: laid out as in [`crate::tridiagonal`].
 
@@ -19,7 +21,8 @@ use crate::spectrum::SpectrumError;
 use crate::tridiagonal::{dot, ql, sum};
 use wide::f64x8;
 
-/// Workspace of [`Lanczos::eigenvalues`], for matrices of one size; Q grows to the largest rank met.
+/// Workspace of [`Lanczos::eigenvalues`], for matrices of one size; Q grows to the largest rank
+/// met.
 #[derive(Debug, Clone)]
 pub struct Lanczos {
     n: usize,
@@ -36,8 +39,8 @@ impl Lanczos {
         Self { n, alpha: vec![0.0; n], beta: vec![0.0; n], basis: Vec::new(), next }
     }
 
-    /// All eigenvalues of the positive semi-definite matrix `a`, descending. The largest element of `a`
-    /// should be within 2^±100 of 1. An absolute error of about n ε ‖a‖ in the sum.
+    /// All eigenvalues of the positive semi-definite matrix `a`, descending. The largest element of
+    /// `a` should be within 2^±100 of 1. An absolute error of about n ε ‖a‖ in the sum.
     ///
     /// # Errors
     /// If QL does not converge (not seen so far).
@@ -76,8 +79,8 @@ impl Lanczos {
         Ok(&self.alpha)
     }
 
-    /// z ← (1 − QᵀQ) z, twice: once leaves rounding of the size of the part removed, which is not small
-    /// beside what remains.
+    /// z ← (1 − QᵀQ) z, twice: once leaves rounding of the size of the part removed, which is not
+    /// small beside what remains.
     fn orthogonalise(&mut self) {
         for _ in 0..2 {
             for q in self.basis.chunks_exact(self.next.len()) {

@@ -85,8 +85,8 @@ pub struct Spectrum<'a> {
 }
 
 impl<'a> Spectrum<'a> {
-    /// The numbers of `eigenvalues` (descending; below zero counts as zero). Those up to `noise` · λ₁
-    /// do not count towards the rank, but do towards the rest.
+    /// The numbers of `eigenvalues` (descending; below zero counts as zero). Those up to `noise` ·
+    /// λ₁ do not count towards the rank, but do towards the rest.
     pub fn of(eigenvalues: &'a [f64], noise: f64) -> Self {
         let largest = eigenvalues.first().map_or(0.0, |x| x.max(0.0));
         let rank = eigenvalues.iter().filter(|&&x| x > noise * largest).count();
@@ -117,9 +117,18 @@ impl<'a> Spectrum<'a> {
     }
 }
 
-/// Lanczos takes over when the rank is known to be at most dim / 8.
+/// Lanczos takes over when the rank is known to be at most dim / 4.
 ///
-/// Measured (one thread, ms, Householder | Lanczos at rank dim/4, dim/8, dim/16): see `benches/spectrum.rs`.
+/// Medians of `benches/benches/spectrum.rs` (one thread, AVX-512 at 2.7 GHz, ms):
+///
+/// ```text
+/// dim    Householder   Lanczos, rank dim/2   dim/3   dim/4   dim/8
+///   32         0.020                 0.016   0.006   0.005   0.002
+///  128         0.24                  0.27    0.15    0.10    0.031
+///  256         0.85                  1.4     0.91    0.63    0.25
+///  512         5.8                  13.1     7.2     4.0     1.6
+/// 1024        34                   101      54      36      13
+/// ```
 const LANCZOS: usize = 4;
 
 /// Rows in, spectrum out; allocates when made, and no more once it has seen its first spectrum.

@@ -7,14 +7,14 @@
 //!     A[..m, ..m] ← H A H,  H = 1 − τ u uᵀ    as    A − u wᵀ − w uᵀ
 //!     p = τ A u,   w = p − (τ/2)(pᵀu) u
 //! ```
-//! The update by one step's (u, w) and the product with the next step's u touch every element of the
-//! triangle; they are one pass. Row m, all that the next u needs, is updated ahead of it.
+//! The update by one step's (u, w) and the product with the next step's u touch every element of
+//! the triangle; they are one pass. Row m, all that the next u needs, is updated ahead of it.
 //!
-//! A: rows of `stride` vectors of eight, padded with zeros to a multiple of eight; row i is used up to the
-//! end of the 8 × 8 block on its diagonal, and those blocks are complete.
+//! A: rows of `stride` vectors of eight, padded with zeros to a multiple of eight; row i is used up
+//! to the end of the 8 × 8 block on its diagonal, and those blocks are complete.
 //!
-//! QL without square roots: Pal, Walker & Kahan's form (Parlett, The Symmetric Eigenvalue Problem, 8.15)
-//! with Wilkinson's shift.
+//! QL without square roots: Pal, Walker & Kahan's form (Parlett, The Symmetric Eigenvalue Problem,
+//! 8.15) with Wilkinson's shift.
 
 use crate::covariance::{exponent_of, scale};
 use crate::spectrum::SpectrumError;
@@ -40,8 +40,8 @@ impl Tridiagonal {
         Self { n, diagonal, off, v: zeros(), w: zeros(), u: zeros(), y: zeros() }
     }
 
-    /// All eigenvalues of the symmetric matrix `a`, descending; destroys `a`. The largest element of
-    /// `a` should be within 2^±100 of 1. An absolute error of a few ε ‖a‖ in each.
+    /// All eigenvalues of the symmetric matrix `a`, descending; destroys `a`. The largest element
+    /// of `a` should be within 2^±100 of 1. An absolute error of a few ε ‖a‖ in each.
     ///
     /// # Errors
     /// If QL does not converge (not seen so far).
@@ -51,7 +51,7 @@ impl Tridiagonal {
         Ok(&self.diagonal)
     }
 
-    /// T of `a`, which is destroyed: (diagonal, off), off[i] between i and i + 1, off[n − 1] = 0.
+    /// T of `a`, which is destroyed: (diagonal, off), `off[i]` between i and i + 1, `off[n − 1]` = 0.
     pub fn tridiagonalise(&mut self, a: &mut [f64x8]) -> (&[f64], &[f64]) {
         self.reduce(a);
         (&self.diagonal, &self.off)
@@ -112,8 +112,8 @@ impl Tridiagonal {
 
 /// A ← A − v wᵀ − w vᵀ, then y = A u, all in one pass. v, w, u, y: (groups) vectors.
 ///
-/// Eight rows at a time, in two quads, each a stretch of `4 · stride` vectors; left of the diagonal block
-/// an element serves its row's product and its column's.
+/// Eight rows at a time, in two quads, each a stretch of `4 · stride` vectors; left of the diagonal
+/// block an element serves its row's product and its column's.
 fn update_and_multiply(
     a: &mut [f64x8],
     stride: usize,
@@ -175,8 +175,8 @@ fn set(x: &mut [f64x8], i: usize, value: f64) {
     x[i / 8].as_mut_array()[i % 8] = value;
 }
 
-/// Eigenvalues of tridiag(off, diagonal, off), in place and descending; `off` (one element per row, the
-/// last one unused) is destroyed.
+/// Eigenvalues of tridiag(off, diagonal, off), in place and descending; `off` (one element per row,
+/// the last one unused) is destroyed.
 ///
 /// # Errors
 /// If an eigenvalue takes more than 60 sweeps on average.
@@ -212,22 +212,23 @@ pub fn ql(diagonal: &mut [f64], off: &mut [f64]) -> Result<(), SpectrumError> {
     Ok(())
 }
 
-/// Whether off[m] (squared here) is lost beside its neighbours, or is below ε/8 of the largest element
-/// there was: dropping it moves no eigenvalue by more than ε ‖T‖ / 2. A finer test may never be met.
+/// Whether `off[m]` (squared here) is lost beside its neighbours, or is below ε/8 of the largest
+/// element there was: dropping it moves no eigenvalue by more than ε ‖T‖ / 2. A finer test may
+/// never be met.
 fn negligible(diagonal: &[f64], off: &[f64], m: usize) -> bool {
     const HALF: f64 = f64::EPSILON / 2.0;
     let beside = HALF * diagonal[m].abs().max(diagonal[m + 1].abs()).max(0.25);
     off[m] <= beside * beside
 }
 
-/// One QL sweep from the bottom to the top, off = squared off-diagonals. With c, s the squared cosine and
-/// sine and γ the pivot, the textbook's step
+/// One QL sweep from the bottom to the top, off = squared off-diagonals. With c, s the squared
+/// cosine and sine and γ the pivot, the textbook's step
 ///
 /// ```text
 /// r = p + b,  c = p/r,  s = b/r,  γ' = c (d − σ) − s γ,  p' = γ'²/c
 /// ```
-/// is two divisions one after the other; with t = p (d − σ) − b γ they are γ' = t/r and p' = t²/(r p), side
-/// by side.
+/// is two divisions one after the other; with t = p (d − σ) − b γ they are γ' = t/r and p' = t²/(r
+/// p), side by side.
 fn sweep(d: &mut [f64], off: &mut [f64]) {
     let m = off.len();
     let root = off[0].sqrt();
@@ -257,7 +258,8 @@ fn sweep(d: &mut [f64], off: &mut [f64]) {
     d[0] = sigma + gamma;
 }
 
-/// [`Tridiagonal::tridiagonalise`] in plain loops over a: (n, n), row major, complete and symmetric.
+/// [`Tridiagonal::tridiagonalise`] in plain loops over a: (n, n), row major, complete and
+/// symmetric.
 pub fn tridiagonalise_ref(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
     // Eight virtual lanes and their tree.
     let dot = |x: &[f64], y: &[f64]| {

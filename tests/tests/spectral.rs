@@ -1,5 +1,5 @@
-//! The spectral measure against faer's f64 eigensolver on a covariance computed here, in two passes with
-//! compensated sums, and against spectra known in closed form.
+//! The spectral measure against faer's f64 eigensolver on a covariance computed here, in two passes
+//! with compensated sums, and against spectra known in closed form.
 
 use faer::{Mat, Side};
 use kernels::covariance::Covariance;
@@ -274,7 +274,8 @@ fn k_equal_eigenvalues_give_ln_k() {
     }
 }
 
-/// A random orthogonal basis (a product of reflections) dressed with `values`, padded for the kernels.
+/// A random orthogonal basis (a product of reflections) dressed with `values`, padded for the
+/// kernels.
 fn dressed(values: &[f64]) -> Vec<f64x8> {
     let n = values.len();
     let mut a = Mat::from_fn(n, n, |i, j| if i == j { values[i] } else { 0.0 });
