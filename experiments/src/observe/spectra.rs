@@ -21,6 +21,23 @@ struct Hook {
     meter: SpectrumMeter,
 }
 
+impl Hook {
+    /// Takes in the activations of the active examples at the last position.
+    fn read(&mut self, model: &Recorded) -> Result<(), SpectrumError> {
+        let (rows, cols) = model.tape.shape(self.var);
+        let per_example = (rows / model.tape.examples()).max(1);
+        self.meter.clear();
+        if per_example == 1 {
+            return self.meter.push(model.tape.value(self.var));
+        }
+        // In a deeper model the earlier blocks are computed at every position.
+        for example in model.tape.value(self.var).chunks_exact(per_example * cols) {
+            self.meter.push(&example[(per_example - 1) * cols..])?;
+        }
+        Ok(())
+    }
+}
+
 /// The name of a reading in the metrics.
 pub fn key(set: &str, hook: &str, centring: Centring) -> String {
     let centring = match centring {
@@ -49,10 +66,9 @@ impl Spectra {
     /// # Errors
     /// If an activation is not finite.
     pub fn first(&mut self, model: &Recorded) -> Result<f64, SpectrumError> {
-        let Hook { var, meter, .. } = &mut self.hooks[0];
-        meter.clear();
-        meter.push(model.tape.value(*var))?;
-        Ok(meter.spectrum(Centring::Centred)?.normalised_entropy)
+        let hook = &mut self.hooks[0];
+        hook.read(model)?;
+        Ok(hook.meter.spectrum(Centring::Centred)?.normalised_entropy)
     }
 
     /// Every reading over the active rows, added to `log`.
@@ -65,12 +81,11 @@ impl Spectra {
         set: &str,
         log: &mut Vec<(String, f64)>,
     ) -> Result<(), SpectrumError> {
-        for Hook { name, var, meter } in &mut self.hooks {
-            meter.clear();
-            meter.push(model.tape.value(*var))?;
+        for hook in &mut self.hooks {
+            hook.read(model)?;
             for centring in [Centring::Centred, Centring::Uncentred] {
-                let entropy = meter.spectrum(centring)?.normalised_entropy;
-                log.push((key(set, name, centring), entropy));
+                let entropy = hook.meter.spectrum(centring)?.normalised_entropy;
+                log.push((key(set, &hook.name, centring), entropy));
             }
         }
         Ok(())

@@ -41,6 +41,7 @@ impl RunFolder {
             create(&parent, &path, config)?;
         }
         let (folder, found) = RunFolder::open(&path)?;
+        sweep(&parent, config);
         if (found.hash(), found.seed) != (config.hash(), config.seed) {
             let sentence = format!("is the config of another run, {}", found.run_id());
             return Err(RunError::content(&path.join("config.toml"), sentence));
@@ -122,6 +123,18 @@ fn create(parent: &Path, path: &Path, config: &Config) -> Result<(), RunError> {
     if path.exists() { Ok(()) } else { made }
 }
 
+/// Removes what a process that was killed in [`create`] has left behind.
+fn sweep(parent: &Path, config: &Config) {
+    let begins = format!(".{}.", config.run_id());
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&begins) && name.ends_with(".tmp") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +194,17 @@ mod tests {
         fs::write(path.join("config.toml"), other.to_toml()).unwrap();
         let sentence = RunFolder::create_or_open(&out, &config()).unwrap_err().to_string();
         assert!(sentence.contains("config.toml: is the config of another run"), "{sentence}");
+        fs::remove_dir_all(out).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_left_behind_is_removed() {
+        let out = scratch("folder-sweep");
+        let id = config().run_id();
+        let left = out.join("smoke").join(format!(".{id}.12345.tmp"));
+        fs::create_dir_all(left.join("checkpoints")).unwrap();
+        let folder = RunFolder::create_or_open(&out, &config()).unwrap();
+        assert!(!left.exists() && folder.path().exists());
         fs::remove_dir_all(out).unwrap();
     }
 
