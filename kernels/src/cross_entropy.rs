@@ -80,9 +80,9 @@ pub fn cross_entropy_ref<T: Real>(
         let at_label = (z[y] - max).exp();
         let total = others + at_label;
         let log = if z[y] == max { others.ln_1p() } else { total.ln() };
-        let first_largest = (0..cols).find(|&j| z[j] == max);
+        let hit = z[y] == max && (0..y).all(|j| z[j] < max);
         row[2 * i] = (max - z[y]) + log;
-        row[2 * i + 1] = T::of(if first_largest == Some(y) { 1.0 } else { 0.0 });
+        row[2 * i + 1] = T::of(if hit { 1.0 } else { 0.0 });
         for j in 0..cols {
             resid[i * cols + j] = if j == y { -(others / total) } else { e(j) / total };
         }

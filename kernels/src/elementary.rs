@@ -4,7 +4,8 @@
 //! kernels. Only +, −, ×, ÷, fused multiply-add, rounding and comparison are used, each of which
 //! IEEE 754 defines to the bit, so a result is the same on every machine with FMA. Polynomials
 //! were fitted by Lawson's weighted minimax iteration in 40-digit arithmetic; the error that each
-//! comment states is the fit's, the tests measure the whole function in units in the last place.
+//! comment states is the fit's. Of the whole functions, swept over every f32 (`tests/tests/oracles.rs`),
+//! the worst errors in units in the last place are exp 1.1, tanh 1.4, ln 2.0, erf 2.5, ln_1p 2.5.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use wide::{bytemuck, f32x16, i32x16};
@@ -237,34 +238,6 @@ mod tests {
         (0..n).map(|i| lo + (hi - lo) * (i as f32 / (n - 1) as f32)).collect()
     }
 
-    fn worst_ulp(
-        xs: &[f32],
-        ours: impl Fn(f32) -> f32,
-        exact: impl Fn(f64) -> f64,
-        floor: f64,
-    ) -> f64 {
-        let ulp = |y: f64| (y.abs().max(floor) * f64::from(f32::EPSILON)).max(1e-45);
-        xs.iter()
-            .map(|&x| (f64::from(ours(x)) - exact(x.into())).abs() / ulp(exact(x.into())))
-            .fold(0.0, f64::max)
-    }
-
-    #[test]
-    fn elementary_functions_are_accurate_to_two_ulp() {
-        let cases: [(&str, f64); 6] = [
-            ("exp", worst_ulp(&walk(-86.5, 88.7), exp, f64::exp, 0.0)),
-            ("ln", worst_ulp(&walk(1e-3, 1000.0), ln, f64::ln, 1e-1)),
-            ("ln near 1", worst_ulp(&walk(0.9, 1.1), ln, f64::ln, 0.0)),
-            ("ln_1p", worst_ulp(&walk(0.0, 3.0), ln_1p, f64::ln_1p, 0.0)),
-            ("tanh", worst_ulp(&walk(-12.0, 12.0), tanh, f64::tanh, 0.0)),
-            ("erf", worst_ulp(&walk(-5.0, 5.0), erf, Real::erf, 0.0)),
-        ];
-        for (name, ulp) in cases {
-            println!("{name}: {ulp:.2} ulp");
-            assert!(ulp <= 2.0, "{name} is off by {ulp:.2} units in the last place");
-        }
-    }
-
     #[test]
     fn sixteen_lanes_give_the_bits_of_one() {
         let mut xs = walk(-95.0, 95.0);
@@ -273,7 +246,8 @@ mod tests {
         xs.resize(xs.len().next_multiple_of(16), 1.0);
         for chunk in xs.chunks_exact(16) {
             let v = f32x16::new(chunk.try_into().unwrap());
-            let wide: [(&str, f32x16, fn(f32) -> f32); 5] = [
+            type One = fn(f32) -> f32;
+            let wide: [(&str, f32x16, One); 5] = [
                 ("exp", exp(v), exp),
                 ("ln", ln(v), ln),
                 ("ln_1p", ln_1p(v.abs()), |x| ln_1p(x.abs())),

@@ -61,7 +61,8 @@ pub fn layer_norm_backward(
             for ((x, dy), w) in columns() {
                 let g = load(dy, 0.0) * load(w, 0.0);
                 sum_g += g;
-                sum_gx = g.mul_add((load(x, 0.0) - mean) * r, sum_gx);
+                // padded with μ, so that x̂ is 0 there: −μ·r may be infinite, and 0·∞ is NaN
+                sum_gx = g.mul_add((load(x, stats[0]) - mean) * r, sum_gx);
             }
             let mean_g = f32x16::splat(fold_sum(sum_g) / cols as f32);
             let mean_gx = f32x16::splat(fold_sum(sum_gx) / cols as f32);
@@ -106,7 +107,7 @@ pub fn layer_norm_ref<T: Real>(x: &[T], w: &[T], b: &[T], y: &mut [T], stats: &m
         let zero = T::of(0.0);
         let mut lanes = [zero; LANES];
         for j in 0..cols.next_multiple_of(LANES) {
-            let d = if j < cols { x[j] - mean } else { zero };
+            let d = if j < cols { x[j] } else { mean } - mean;
             lanes[j % LANES] = d.mul_add(d, lanes[j % LANES]);
         }
         let squares = reduce_ref(LANES, zero, |j| lanes[j], |a, b| a + b);

@@ -6,7 +6,8 @@
 //!   ascending k for a product; for a reduction along a row, sixteen virtual lanes and one fixed
 //!   tree ([`lanes`]). Tiles, SIMD width and the number of threads decide *when* a chain is
 //!   computed, never *how*, so they change no bit.
-//! * **References.** Every kernel has a `_ref` twin: the formula as plain loops, generic over
+//! * **References.** Every kernel that does more than one operation an element has a `_ref` twin:
+//!   the formula as plain loops, generic over
 //!   [`Real`]. The `f32` instance is the bit oracle of the kernel, the `f64` instance is the
 //!   function that the gradient check differentiates.
 //!
