@@ -7,7 +7,7 @@
 
 use crate::{Real, Write, parallel};
 
-/// y = table[idx]. table: (entries, cols), idx: (rows), y: (rows, cols).
+/// y = table\[idx\]. table: (entries, cols), idx: (rows), y: (rows, cols).
 ///
 /// # Panics
 /// If an index is not below the number of entries.

@@ -1,6 +1,6 @@
 //! Sixteen lanes, and the one order in which a row is reduced.
 //!
-//! A reduction of x: (n) runs in 16 virtual lanes: lane j takes x[j], x[j+16], x[j+32], …; the
+//! A reduction of x: (n) runs in 16 virtual lanes: lane j takes xⱼ, xⱼ₊₁₆, xⱼ₊₃₂, …; the
 //! tail is padded with the neutral element. The lanes are then folded by one fixed tree: lane j
 //! takes in lane j+8, then j+4, j+2, j+1. The tree is the same for every SIMD width.
 

@@ -16,7 +16,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-#[cfg(all(any(target_arch = "x86_64", target_arch = "x86"), not(target_feature = "fma")))]
+#[cfg(all(
+    any(target_arch = "x86_64", target_arch = "x86"),
+    not(target_feature = "fma"),
+    not(doc)
+))]
 compile_error!(
     "plateau is compiled for the machine that builds it and needs FMA (any Core or Ryzen since \
      2013): without it `mul_add` rounds twice and the bits differ. Keep `target-cpu=native` in \

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod values;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -63,8 +65,3 @@ pub fn only_run(out: &Path) -> PathBuf {
     assert_eq!(runs.len(), 1, "{runs:?}");
     runs[0].clone()
 }
-//! What the cross-crate tests share (see ARCHITECTURE.md).
-#![forbid(unsafe_code)]
-#![warn(missing_docs)]
-
-pub mod values;
