@@ -292,8 +292,14 @@ impl Tape {
 
     /// Replays every op.
     pub fn forward(&mut self) {
-        for (op, _) in &self.ops {
+        self.forward_with(|_| ());
+    }
+
+    /// Replays every op and calls `after` with the number of each when it is done.
+    pub fn forward_with(&mut self, mut after: impl FnMut(usize)) {
+        for (i, (op, _)) in self.ops.iter().enumerate() {
             op.forward(&mut self.store);
+            after(i);
         }
     }
 
@@ -303,18 +309,25 @@ impl Tape {
     /// # Panics
     /// On a forward-only tape.
     pub fn backward(&mut self, loss: Var) {
-        self.backward_from(loss, &[1.0]);
+        self.backward_with(loss, &[1.0], |_| ());
     }
 
     /// As [`Tape::backward`], from any value and a given upstream gradient of its shape.
     pub fn backward_from(&mut self, y: Var, upstream: &[f32]) {
+        self.backward_with(y, upstream, |_| ());
+    }
+
+    /// As [`Tape::backward_from`]; calls `after` with the number of each op when its gradients are
+    /// done.
+    pub fn backward_with(&mut self, y: Var, upstream: &[f32], mut after: impl FnMut(usize)) {
         assert!(self.training, "backward on a forward-only tape");
         self.store.values.iter_mut().for_each(|v| v.written = false);
         self.store.write_grad(y, |_, dy, _| dy.copy_from_slice(upstream));
-        for (op, outputs) in self.ops.iter().rev() {
+        for (i, (op, outputs)) in self.ops.iter().enumerate().rev() {
             // An op whose results the loss does not read has no gradient to pass on.
             if outputs.iter().any(|y| self.store.values[y.0].written) {
                 op.backward(&mut self.store);
+                after(i);
             }
         }
     }
@@ -324,10 +337,14 @@ impl Tape {
         self.ops.iter().map(|(op, _)| op.as_ref())
     }
 
-    /// Floating-point operations of (forward, backward) at the active number of examples.
+    /// Floating-point operations of each op's (forward, backward) at the active number of examples.
+    pub fn op_flops(&self) -> Vec<(u64, u64)> {
+        self.ops().map(|op| op.flops(&self.store)).collect()
+    }
+
+    /// Floating-point operations of all ops' (forward, backward).
     pub fn flops(&self) -> (u64, u64) {
-        let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
-        self.ops().map(|op| op.flops(&self.store)).fold((0, 0), sum)
+        self.op_flops().into_iter().fold((0, 0), |sum, op| (sum.0 + op.0, sum.1 + op.1))
     }
 
     /// Where the first value or gradient that is not finite appears, in the order of computation.

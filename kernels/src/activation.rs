@@ -9,7 +9,7 @@
 //! x, y: (n). Hendrycks & Gimpel 2016 (arXiv:1606.08415) for both forms of GELU.
 
 use crate::elementary::{self, Lane};
-use crate::lanes::{LANES, load, store};
+use crate::lanes::{LANES, map};
 use crate::{Real, Write, parallel};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use wide::f32x16;
@@ -77,8 +77,11 @@ impl Act {
     /// y = act(x). x, y: (n).
     #[inline(always)]
     pub fn forward(self, x: &[f32], y: &mut [f32]) {
-        for (x, y) in x.chunks(LANES).zip(y.chunks_mut(LANES)) {
-            store(self.value(load(x, 0.0)), y);
+        // One loop for each function: the choice stays outside.
+        match self {
+            Act::Relu => map([x], y, Write::Set, |[x], _| Act::Relu.value(x)),
+            Act::Gelu => map([x], y, Write::Set, |[x], _| Act::Gelu.value(x)),
+            Act::GeluTanh => map([x], y, Write::Set, |[x], _| Act::GeluTanh.value(x)),
         }
     }
 
@@ -86,15 +89,13 @@ impl Act {
     pub fn backward(self, x: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
         let work = 8 * dx.len();
         parallel::rows(dx, 1, work, LANES, |first, dx| {
-            let range = first..first + dx.len();
-            let inputs = x[range.clone()].chunks(LANES).zip(dy[range].chunks(LANES));
-            for ((x, dy), dx) in inputs.zip(dx.chunks_mut(LANES)) {
-                let before = match write {
-                    Write::Set => f32x16::splat(0.0),
-                    Write::Add => load(dx, 0.0),
-                };
-                let slope = self.slope(load(x, 0.0));
-                store(load(dy, 0.0).mul_add(slope, before), dx);
+            let inputs = [&x[first..], &dy[first..]];
+            let chain =
+                |act: Act| move |[x, dy]: [f32x16; 2], before| dy.mul_add(act.slope(x), before);
+            match self {
+                Act::Relu => map(inputs, dx, write, chain(Act::Relu)),
+                Act::Gelu => map(inputs, dx, write, chain(Act::Gelu)),
+                Act::GeluTanh => map(inputs, dx, write, chain(Act::GeluTanh)),
             }
         });
     }

@@ -9,11 +9,14 @@
 //! contiguous. The queries are the last tq of the tk positions; with a causal mask query j sees the
 //! keys i ≤ j + tk − tq, and p is 0 beyond. Sums over keys and queries are chains in ascending order.
 
-use crate::lanes::{self, LANES, load, store};
+use crate::lanes::{self, map};
 use crate::softmax::softmax_row;
 use crate::{Real, Write, parallel};
 use rayon::prelude::*;
 use wide::f32x16;
+
+/// The longest sequence: one query's gradients of its weights stay on the stack.
+pub const MAX_KEYS: usize = 256;
 
 /// The shapes of an attention: b·tq queries of h heads with e dimensions each, b·tk keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +54,11 @@ impl Shape {
     }
 }
 
-/// y (+)= a·x. x, y: (n).
+/// y += a·x. x, y: (n).
 #[inline(always)]
 fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     let a = f32x16::splat(a);
-    for (x, y) in x.chunks(LANES).zip(y.chunks_mut(LANES)) {
-        store(a.mul_add(load(x, 0.0), load(y, 0.0)), y);
-    }
+    map([x], y, Write::Add, |[x], y| a.mul_add(x, y));
 }
 
 /// z = attention(q, k, v); p receives the pattern.
@@ -89,6 +90,9 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], z: &mut [f32], p: &mut [f32], 
 }
 
 /// dq, dk, dv (+)= the gradients; shapes as q, k, v. `write` holds for each of the three in turn.
+///
+/// # Panics
+/// If tk is above [`MAX_KEYS`].
 pub fn attention_backward(
     (q, k, v): (&[f32], &[f32], &[f32]),
     p: &[f32],
@@ -99,6 +103,7 @@ pub fn attention_backward(
 ) {
     let Shape { tq, tk, h, e, .. } = s;
     let (d, scale) = (s.d(), s.scale());
+    assert!(tk <= MAX_KEYS, "attention over {tk} keys: at most {MAX_KEYS}");
     let examples = dz.len() / (tq * d);
     let block = parallel::block_rows(examples, 32 * dz.len() * tk, 1);
     dq.par_chunks_mut(block * tq * d)
@@ -111,6 +116,7 @@ pub fn attention_backward(
                     dx.fill(0.0);
                 }
             }
+            let mut dp = [0.0; MAX_KEYS];
             let outputs = dq
                 .chunks_exact_mut(tq * d)
                 .zip(dk.chunks_exact_mut(tk * d))
@@ -124,14 +130,13 @@ pub fn attention_backward(
                     let of = |t: usize| t * d + head * e..t * d + head * e + e;
                     let dz = &dz[of(j)];
                     let seen = s.visible(j);
-                    // Σ p·dp first, then each key's share; dp is cheap enough to take twice
                     let mut mean = 0.0;
                     for i in 0..seen {
-                        mean = p[i].mul_add(lanes::dot(dz, &v[of(i)]), mean);
+                        dp[i] = lanes::dot(dz, &v[of(i)]);
+                        mean = p[i].mul_add(dp[i], mean);
                     }
                     for i in 0..seen {
-                        let dp = lanes::dot(dz, &v[of(i)]);
-                        let ds = p[i] * (dp - mean) * scale;
+                        let ds = p[i] * (dp[i] - mean) * scale;
                         axpy(ds, &k[of(i)], &mut dq[of(j)]);
                         axpy(ds, &q[of(j)], &mut dk[of(i)]);
                         axpy(p[i], dz, &mut dv[of(i)]);

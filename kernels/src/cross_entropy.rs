@@ -10,7 +10,7 @@
 //! p − 1 in f32 would be 0. (f32 training stalls on that zero: Prieto et al. 2025,
 //! arXiv:2501.04697; here it agrees with f64.)
 
-use crate::lanes::{LANES, load, store};
+use crate::lanes::{LANES, map};
 use crate::{Real, Write, elementary, lanes, parallel};
 use wide::f32x16;
 
@@ -28,9 +28,7 @@ pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f3
             let y = y as usize;
             let max = lanes::max(z);
             let max_all = f32x16::splat(max);
-            for (z, e) in z.chunks(LANES).zip(e.chunks_mut(LANES)) {
-                store(elementary::exp(load(z, f32::NEG_INFINITY) - max_all), e);
-            }
+            map([z], e, Write::Set, |[z], _| elementary::exp(z - max_all));
             let at_label = std::mem::replace(&mut e[y], 0.0);
             let others = lanes::sum(e);
             let total = others + at_label;
@@ -39,9 +37,7 @@ pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f3
             let hit = z[y] == max && z[..y].iter().all(|&z| z < max);
             row.copy_from_slice(&[(max - z[y]) + log, f32::from(u8::from(hit))]);
             let total_all = f32x16::splat(total);
-            for e in e.chunks_mut(LANES) {
-                store(load(e, 0.0) / total_all, e);
-            }
+            map([], e, Write::Add, |[], e| e / total_all);
             e[y] = -(others / total);
         }
     });
@@ -52,10 +48,7 @@ pub fn cross_entropy_backward(resid: &[f32], dz: &mut [f32], scale: f32, write: 
     let work = dz.len();
     let scale = f32x16::splat(scale);
     parallel::rows(dz, 1, work, LANES, |first, dz| {
-        for (r, dz) in resid[first..].chunks(LANES).zip(dz.chunks_mut(LANES)) {
-            let before = load(if write == Write::Add { dz } else { &[] }, 0.0);
-            store(load(&r[..r.len().min(dz.len())], 0.0).mul_add(scale, before), dz);
-        }
+        map([&resid[first..]], dz, write, |[r], before| r.mul_add(scale, before));
     });
 }
 

@@ -4,8 +4,8 @@
 //! tail is padded with the neutral element. The lanes are then folded by one fixed tree: lane j
 //! takes in lane j+8, then j+4, j+2, j+1. The tree is the same for every SIMD width.
 
-use crate::Real;
-use wide::f32x16;
+use crate::{Real, Write};
+use wide::{bytemuck, f32x4, f32x8, f32x16};
 
 /// Lanes in a vector.
 pub const LANES: usize = 16;
@@ -35,6 +35,24 @@ pub(crate) fn store(v: f32x16, x: &mut [f32]) {
     }
 }
 
+/// The sum of the sixteen lanes, by the tree.
+#[inline(always)]
+pub(crate) fn fold_sum(v: f32x16) -> f32 {
+    let [a, b]: [f32x8; 2] = bytemuck::cast(v);
+    let [a, b]: [f32x4; 2] = bytemuck::cast(a + b);
+    let [a, b, c, d] = (a + b).to_array();
+    (a + c) + (b + d)
+}
+
+/// The largest of the sixteen lanes, by the tree.
+#[inline(always)]
+pub(crate) fn fold_max(v: f32x16) -> f32 {
+    let [a, b]: [f32x8; 2] = bytemuck::cast(v);
+    let [a, b]: [f32x4; 2] = bytemuck::cast(a.fast_max(b));
+    let [a, b, c, d] = a.fast_max(b).to_array();
+    Real::max(Real::max(a, c), Real::max(b, d))
+}
+
 #[inline(always)]
 fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     for width in [8, 4, 2, 1] {
@@ -45,46 +63,81 @@ fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// The sum of the sixteen lanes, by the tree.
+/// out = f(inputs, before), sixteen elements at a time; `before` is what out holds where `write`
+/// adds, else zero. Inputs are at least as long as out; the tail is padded with zeros.
 #[inline(always)]
-pub(crate) fn fold_sum(v: f32x16) -> f32 {
-    fold(v.to_array(), |a, b| a + b)
+pub(crate) fn map<const N: usize>(
+    inputs: [&[f32]; N],
+    out: &mut [f32],
+    write: Write,
+    f: impl Fn([f32x16; N], f32x16) -> f32x16,
+) {
+    let n = out.len();
+    let inputs = inputs.map(|x| &x[..n]);
+    let (full, rest) = out.as_chunks_mut::<LANES>();
+    let chunks = inputs.map(|x| &x.as_chunks::<LANES>().0[..full.len()]);
+    let zero = f32x16::splat(0.0);
+    match write {
+        Write::Set => {
+            for (c, out) in full.iter_mut().enumerate() {
+                *out = f(std::array::from_fn(|i| f32x16::new(chunks[i][c])), zero).to_array();
+            }
+        }
+        Write::Add => {
+            for (c, out) in full.iter_mut().enumerate() {
+                let before = f32x16::new(*out);
+                *out = f(std::array::from_fn(|i| f32x16::new(chunks[i][c])), before).to_array();
+            }
+        }
+    }
+    if !rest.is_empty() {
+        let tail = inputs.map(|x| load(&x[n - rest.len()..], 0.0));
+        let before = if write == Write::Add { load(rest, 0.0) } else { zero };
+        store(f(tail, before), rest);
+    }
 }
 
-/// The largest of the sixteen lanes, by the tree.
+/// Runs `f(sums, inputs)` over inputs of equal length, sixteen elements at a time; the tail of the
+/// i-th input is padded with `pad[i]`.
 #[inline(always)]
-pub(crate) fn fold_max(v: f32x16) -> f32 {
-    fold(v.to_array(), Real::max)
+pub(crate) fn reduce<const N: usize, const A: usize>(
+    inputs: [&[f32]; N],
+    pad: [f32; N],
+    mut sums: [f32x16; A],
+    f: impl Fn([f32x16; A], [f32x16; N]) -> [f32x16; A],
+) -> [f32x16; A] {
+    let n = inputs[0].len();
+    let inputs = inputs.map(|x| &x[..n]);
+    let full = n / LANES;
+    let chunks = inputs.map(|x| &x.as_chunks::<LANES>().0[..full]);
+    for c in 0..full {
+        sums = f(sums, std::array::from_fn(|i| f32x16::new(chunks[i][c])));
+    }
+    if full * LANES < n {
+        sums = f(sums, std::array::from_fn(|i| load(&inputs[i][full * LANES..], pad[i])));
+    }
+    sums
 }
+
+const ZERO: [f32x16; 1] = [f32x16::new([0.0; LANES])];
 
 /// Σ x. x: (n).
 #[inline]
 pub fn sum(x: &[f32]) -> f32 {
-    let mut acc = f32x16::splat(0.0);
-    for chunk in x.chunks(LANES) {
-        acc += load(chunk, 0.0);
-    }
-    fold_sum(acc)
+    fold_sum(reduce([x], [0.0], ZERO, |[sum], [x]| [sum + x])[0])
 }
 
 /// Σ x·y. x, y: (n).
 #[inline]
 pub fn dot(x: &[f32], y: &[f32]) -> f32 {
-    let mut acc = f32x16::splat(0.0);
-    for (a, b) in x.chunks(LANES).zip(y.chunks(LANES)) {
-        acc = load(a, 0.0).mul_add(load(b, 0.0), acc);
-    }
-    fold_sum(acc)
+    fold_sum(reduce([x, y], [0.0; 2], ZERO, |[sum], [x, y]| [x.mul_add(y, sum)])[0])
 }
 
 /// The largest x; −∞ for an empty x. x: (n).
 #[inline]
 pub fn max(x: &[f32]) -> f32 {
-    let mut acc = f32x16::splat(f32::NEG_INFINITY);
-    for chunk in x.chunks(LANES) {
-        acc = acc.fast_max(load(chunk, f32::NEG_INFINITY));
-    }
-    fold_max(acc)
+    let lowest = f32::NEG_INFINITY;
+    fold_max(reduce([x], [lowest], [f32x16::splat(lowest)], |[max], [x]| [max.fast_max(x)])[0])
 }
 
 /// Folds `n` values in the order of this module; `value(i)` gives the i-th.

@@ -7,7 +7,7 @@
 //! dwⱼ = Σᵢ dyᵢⱼ·x̂ᵢⱼ,  dbⱼ = Σᵢ dyᵢⱼ                              chains in ascending i
 //! ```
 
-use crate::lanes::{self, LANES, fold_sum, load, reduce_ref, store};
+use crate::lanes::{self, LANES, fold_sum, map, reduce, reduce_ref};
 use crate::{Real, Write, parallel};
 use wide::f32x16;
 
@@ -23,19 +23,14 @@ pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], y: &mut [f32], stats: &mut [f
         for ((x, y), stats) in x.zip(y.chunks_exact_mut(cols)).zip(stats.chunks_exact_mut(2)) {
             let mean = lanes::sum(x) / cols as f32;
             let mean_all = f32x16::splat(mean);
-            let mut squares = f32x16::splat(0.0);
-            for chunk in x.chunks(LANES) {
-                let d = load(chunk, mean) - mean_all;
-                squares = d.mul_add(d, squares);
-            }
+            let [squares] = reduce([x], [mean], [f32x16::splat(0.0)], |[sum], [x]| {
+                let d = x - mean_all;
+                [d.mul_add(d, sum)]
+            });
             let r = 1.0 / (fold_sum(squares) / cols as f32 + EPS).sqrt();
             stats.copy_from_slice(&[mean, r]);
             let r = f32x16::splat(r);
-            let params = w.chunks(LANES).zip(b.chunks(LANES));
-            for ((x, y), (w, b)) in x.chunks(LANES).zip(y.chunks_mut(LANES)).zip(params) {
-                let hat = (load(x, 0.0) - mean_all) * r;
-                store(hat.mul_add(load(w, 0.0), load(b, 0.0)), y);
-            }
+            map([x, w, b], y, Write::Set, |[x, w, b], _| ((x - mean_all) * r).mul_add(w, b));
         }
     });
 }
@@ -56,23 +51,19 @@ pub fn layer_norm_backward(
         let stats = stats[first * 2..].chunks_exact(2);
         for (((x, dy), stats), dx) in rows.zip(stats).zip(dx.chunks_exact_mut(cols)) {
             let [mean, r] = [stats[0], stats[1]].map(f32x16::splat);
-            let (mut sum_g, mut sum_gx) = (f32x16::splat(0.0), f32x16::splat(0.0));
-            let columns = || x.chunks(LANES).zip(dy.chunks(LANES)).zip(w.chunks(LANES));
-            for ((x, dy), w) in columns() {
-                let g = load(dy, 0.0) * load(w, 0.0);
-                sum_g += g;
-                // padded with μ, so that x̂ is 0 there: −μ·r may be infinite, and 0·∞ is NaN
-                sum_gx = g.mul_add((load(x, stats[0]) - mean) * r, sum_gx);
-            }
+            // padded with μ, so that x̂ is 0 there: −μ·r may be infinite, and 0·∞ is NaN
+            let pad = [stats[0], 0.0, 0.0];
+            let zeros = [f32x16::splat(0.0); 2];
+            let [sum_g, sum_gx] = reduce([x, dy, w], pad, zeros, |[sum_g, sum_gx], [x, dy, w]| {
+                let g = dy * w;
+                [sum_g + g, g.mul_add((x - mean) * r, sum_gx)]
+            });
             let mean_g = f32x16::splat(fold_sum(sum_g) / cols as f32);
             let mean_gx = f32x16::splat(fold_sum(sum_gx) / cols as f32);
-            for (((x, dy), w), dx) in columns().zip(dx.chunks_mut(LANES)) {
-                let g = load(dy, 0.0) * load(w, 0.0);
-                let hat = (load(x, 0.0) - mean) * r;
-                let d = (-hat).mul_add(mean_gx, g - mean_g);
-                let before = load(if write == Write::Add { dx } else { &[] }, 0.0);
-                store(r.mul_add(d, before), dx);
-            }
+            map([x, dy, w], dx, write, |[x, dy, w], before| {
+                let d = (-((x - mean) * r)).mul_add(mean_gx, dy * w - mean_g);
+                r.mul_add(d, before)
+            });
         }
     });
 }
@@ -84,16 +75,11 @@ pub fn layer_norm_backward_w(x: &[f32], stats: &[f32], dy: &[f32], dw: &mut [f32
         if write == Write::Set {
             dw.fill(0.0);
         }
-        let width = dw.len();
         let rows = x.chunks_exact(cols).zip(dy.chunks_exact(cols)).zip(stats.chunks_exact(2));
         for ((x, dy), stats) in rows {
             let [mean, r] = [stats[0], stats[1]].map(f32x16::splat);
-            let columns = x[first..][..width].chunks(LANES).zip(dy[first..].chunks(LANES));
-            for ((x, dy), dw) in columns.zip(dw.chunks_mut(LANES)) {
-                let hat = (load(x, 0.0) - mean) * r;
-                let dy = load(&dy[..dy.len().min(dw.len())], 0.0);
-                store(dy.mul_add(hat, load(dw, 0.0)), dw);
-            }
+            let inputs = [&x[first..], &dy[first..]];
+            map(inputs, dw, Write::Add, |[x, dy], sum| dy.mul_add((x - mean) * r, sum));
         }
     });
 }

@@ -5,7 +5,7 @@
 //! dxⱼ = yⱼ·(dyⱼ − Σ dy·y)                          keeps y
 //! ```
 
-use crate::lanes::{self, LANES, fold_sum, load, reduce_ref, store};
+use crate::lanes::{self, map, reduce_ref};
 use crate::{Real, Write, elementary, parallel};
 use wide::f32x16;
 
@@ -13,16 +13,9 @@ use wide::f32x16;
 #[inline]
 pub fn softmax_row(row: &mut [f32]) {
     let max = f32x16::splat(lanes::max(row));
-    let mut total = f32x16::splat(0.0);
-    for chunk in row.chunks_mut(LANES) {
-        let e = elementary::exp(load(chunk, f32::NEG_INFINITY) - max);
-        total += e;
-        store(e, chunk);
-    }
-    let total = f32x16::splat(fold_sum(total));
-    for chunk in row.chunks_mut(LANES) {
-        store(load(chunk, 0.0) / total, chunk);
-    }
+    map([], row, Write::Add, |[], x| elementary::exp(x - max));
+    let total = f32x16::splat(lanes::sum(row));
+    map([], row, Write::Add, |[], e| e / total);
 }
 
 /// y = softmax(x) row by row. x, y: (rows, cols).
@@ -42,10 +35,7 @@ pub fn softmax_backward(y: &[f32], dy: &[f32], dx: &mut [f32], cols: usize, writ
         let rows = y[range.clone()].chunks_exact(cols).zip(dy[range].chunks_exact(cols));
         for ((y, dy), dx) in rows.zip(dx.chunks_exact_mut(cols)) {
             let mean = f32x16::splat(lanes::dot(dy, y));
-            for ((y, dy), dx) in y.chunks(LANES).zip(dy.chunks(LANES)).zip(dx.chunks_mut(LANES)) {
-                let before = load(if write == Write::Add { dx } else { &[] }, 0.0);
-                store(load(y, 0.0).mul_add(load(dy, 0.0) - mean, before), dx);
-            }
+            map([y, dy], dx, write, |[y, dy], before| y.mul_add(dy - mean, before));
         }
     });
 }
