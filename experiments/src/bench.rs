@@ -3,6 +3,7 @@
 
 use crate::cli::{read_config, say};
 use crate::config::{Config, set::split_assignment};
+use crate::pool;
 use crate::run::{checkpoint, folder};
 use crate::train::Trainer;
 use anyhow::{Context, Result, bail};
@@ -127,17 +128,9 @@ struct MatmulRow {
 /// If the experiment cannot be read.
 pub fn run(command: &BenchCommand) -> Result<()> {
     match command {
-        BenchCommand::Step(args) => in_pool(args.threads, || step(args))?,
-        BenchCommand::Matmul(args) => in_pool(args.threads, || matmul(args))?,
+        BenchCommand::Step(args) => pool::install(args.threads.into(), || step(args))?,
+        BenchCommand::Matmul(args) => pool::install(args.threads.into(), || matmul(args))?,
     }
-}
-
-fn in_pool<T: Send>(threads: u16, f: impl FnOnce() -> T + Send) -> Result<T> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.into())
-        .build()
-        .context("the threads could not be started")?;
-    Ok(pool.install(f))
 }
 
 /// The experiment and, of a run folder, its newest checkpoint.

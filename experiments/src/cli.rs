@@ -176,9 +176,21 @@ fn list_presets() -> Result<()> {
     let mut text = String::new();
     for (name, source) in PRESETS {
         let config = Config::from_toml(source, name)?;
-        writeln!(text, "{name:<18} {:>7} steps  {}", config.steps, config.figure)?;
+        let took = seconds_here(&config)
+            .map_or("not run here".to_string(), |s| format!("took {} here", clock(s)));
+        writeln!(text, "{name:<18} {} steps, {took}\n  {}", config.steps, config.figure)?;
     }
     say(&text)
+}
+
+/// How long this config, with any seed, took under `runs`, if it was finished there.
+fn seconds_here(config: &Config) -> Option<f64> {
+    let runs = std::fs::read_dir(Path::new("runs").join(&config.name)).ok()?.flatten();
+    let same = format!("{}-s", config.hash());
+    runs.filter(|run| run.file_name().to_string_lossy().starts_with(&same))
+        .filter_map(|run| meta::Meta::read(&run.path()).ok().flatten())
+        .find(|meta| meta.finished)
+        .map(|meta| meta.seconds)
 }
 
 fn carry_out(config: &Config, out: &Path, common: &Common) -> Result<ExitCode> {

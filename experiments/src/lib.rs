@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod observe;
+pub mod pool;
 pub mod presets;
 pub mod report;
 pub mod run;

@@ -10,6 +10,7 @@ use crate::config::{Config, ModelConfig, Schedule};
 use crate::observe::evaluate::Evaluator;
 use crate::observe::milestones::Milestones;
 use crate::observe::spectra::{Spectra, key};
+use crate::pool;
 use crate::report::history::History;
 use crate::run::checkpoint::{self, Checkpoint};
 use crate::run::folder::{RunFolder, State};
@@ -257,11 +258,7 @@ pub struct Conduct<'a> {
 /// # Errors
 /// If a file cannot be read or written, or a loss or gradient is not finite.
 pub fn run(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Outcome> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(conduct.threads)
-        .build()
-        .context("the threads could not be started")?;
-    pool.install(|| run_here(config, folder, conduct))
+    pool::install(conduct.threads, || run_here(config, folder, conduct))?
 }
 
 fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Outcome> {

@@ -1,0 +1,67 @@
+//! The threads of a run.
+//!
+//! A training step hands work over some forty times, every 50 µs or so. A rayon worker that finds
+//! nothing goes to sleep, and waking it costs as much as the work is worth. So while a run lasts its
+//! workers stay awake: each looks for work until the run is over.
+
+use anyhow::{Context, Result};
+use rayon::Yield;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Runs `f` on a pool of so many threads, all awake until it returns.
+///
+/// # Errors
+/// If the system does not start the threads.
+pub fn install<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> Result<T> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .context("the threads could not be started")?;
+    let over = AtomicBool::new(false);
+    Ok(pool.install(|| {
+        rayon::in_place_scope(|scope| {
+            let own = rayon::current_thread_index();
+            let over = &over;
+            // One for each thread, so that this one can never be caught in another's.
+            scope.spawn_broadcast(move |_, thread| {
+                while Some(thread.index()) != own && !over.load(Ordering::Relaxed) {
+                    if rayon::yield_now() == Some(Yield::Idle) {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let _end = End(over);
+            f()
+        })
+    }))
+}
+
+/// Lets the workers go, also when `f` panics.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rayon::prelude::*;
+
+    #[test]
+    fn work_is_done_and_the_threads_end() {
+        for threads in [1, 2, 5] {
+            let sum = |_| (0..1000_u64).into_par_iter().map(|x| x * x).sum::<u64>();
+            let sums = install(threads, || (0..200).map(sum).collect::<Vec<_>>()).unwrap();
+            assert!(sums.iter().all(|&sum| sum == 332_833_500));
+        }
+    }
+
+    #[test]
+    fn a_panic_inside_does_not_hang() {
+        let panics = || install(3, || panic!("as it should"));
+        assert!(std::panic::catch_unwind(panics).is_err());
+    }
+}
