@@ -26,7 +26,7 @@
 
 use crate::lanes::{LANES, load, store};
 use crate::{Real, parallel};
-use wide::f32x16;
+use wide::{bytemuck, f32x16};
 
 /// Rows of a tile, and its widest row in vectors: 24 of AVX-512's 32 registers hold sums; AVX2 and
 /// NEON need several registers for 16 lanes.
@@ -232,21 +232,15 @@ fn pack(b: Right, l0: usize, j0: usize, width: usize, panel: &mut [[f32x16; VECT
             }
         }
         Right::Transposed { w, stride } => {
-            // 16 × 16 blocks through registers; ragged edges element by element
-            let depth = panel.len();
-            for (v, j) in (0..width).step_by(LANES).enumerate() {
-                let across = LANES.min(width - j);
-                for l in (0..depth).step_by(LANES) {
-                    let down = LANES.min(depth - l);
-                    let mut rows = [f32x16::splat(0.0); LANES];
-                    for (r, row) in rows[..across].iter_mut().enumerate() {
-                        let from = &w[(j0 + j + r) * stride + l0 + l..][..down];
-                        *row = load(from, 0.0);
-                    }
-                    let columns = f32x16::transpose(rows);
-                    for (to, column) in panel[l..l + down].iter_mut().zip(columns) {
-                        to[v] = column;
-                    }
+            // Each row of w becomes a column of the panel, which stays in L1 meanwhile.
+            let panel: &mut [f32] = bytemuck::cast_slice_mut(panel);
+            for j in 0..width.next_multiple_of(LANES) {
+                let column = panel.chunks_exact_mut(WIDTH).map(|row| &mut row[j]);
+                if j < width {
+                    let from = &w[(j0 + j) * stride + l0..];
+                    column.zip(from).for_each(|(to, from)| *to = *from);
+                } else {
+                    column.for_each(|to| *to = 0.0);
                 }
             }
         }
