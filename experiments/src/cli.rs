@@ -358,7 +358,7 @@ impl Display {
 
     fn close(&self) {
         if let Some(bar) = &self.bar {
-            bar.abandon();
+            bar.finish_and_clear();
         }
     }
 }
