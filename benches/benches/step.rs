@@ -5,7 +5,7 @@
 //! experiment.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use experiments::{config::Config, pool, presets, train::Trainer};
+use experiments::{config::Config, presets, train::Trainer};
 
 fn step(c: &mut Criterion) {
     for (preset, changes) in [
@@ -19,20 +19,22 @@ fn step(c: &mut Criterion) {
         let config = Config::from_toml_with(text, preset, &changes).expect("a valid preset");
         let mut trainer = Trainer::new(&config);
         let mut group = c.benchmark_group(format!("step/{preset}"));
-        pool::install(1, || {
-            let mut s = 0;
-            trainer.forward(0).expect("finite");
-            group.bench_function("entropy", |b| b.iter(|| trainer.entropy(0).expect("finite")));
-            group.throughput(Throughput::Elements(trainer.flops()));
-            group.bench_function("step", |b| {
-                b.iter(|| {
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        one.install(|| trainer.forward(0)).expect("finite");
+        group.bench_function("entropy", |b| {
+            b.iter(|| one.install(|| trainer.entropy(0)).expect("finite"));
+        });
+        group.throughput(Throughput::Elements(trainer.flops()));
+        let mut s = 0;
+        group.bench_function("step", |b| {
+            b.iter(|| {
+                one.install(|| {
                     trainer.forward(s).expect("finite");
                     trainer.update(s).expect("finite");
-                    s += 1;
                 });
+                s += 1;
             });
-        })
-        .expect("one thread");
+        });
         group.finish();
     }
 }
