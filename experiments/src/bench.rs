@@ -70,11 +70,16 @@ pub enum Form {
 }
 
 fn parse_shape(text: &str) -> Result<Dims, String> {
-    let numbers: Option<Vec<usize>> =
-        text.split(',').map(|part| part.trim().parse().ok().filter(|&n| n > 0)).collect();
+    let numbers: Option<Vec<usize>> = text
+        .split(',')
+        .map(|part| part.trim().parse().ok().filter(|n| (1..=1 << 28).contains(n)))
+        .collect();
     match numbers.as_deref() {
-        Some(&[m, k, n]) if m.max(k).max(n) <= 1 << 20 => Ok(Dims { m, k, n }),
-        _ => Err("expected three whole numbers from 1 to 1048576, as in 512,128,128".to_string()),
+        Some(&[m, k, n]) if [m * k, k * n, m * n].iter().all(|&len| len <= 1 << 28) => {
+            Ok(Dims { m, k, n })
+        }
+        Some(&[_, _, _]) => Err("a matrix of more than 2^28 elements (1 GiB)".to_string()),
+        _ => Err("expected three whole numbers from 1 on, as in 512,128,128".to_string()),
     }
 }
 

@@ -107,10 +107,15 @@ pub(crate) fn say(text: &str) -> Result<()> {
     }
 }
 
+/// Writes a line to stderr; nobody has to read it.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
     if let Err(sentence) = meta::simd_check() {
-        eprintln!("plateau: {sentence}");
+        tell(&format!("plateau: {sentence}"));
         return ExitCode::FAILURE;
     }
     let cli = match Cli::try_parse() {
@@ -123,7 +128,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(e) => {
-            let _ = writeln!(io::stderr(), "plateau: {e:#}");
+            tell(&format!("plateau: {e:#}"));
             ExitCode::FAILURE
         }
     }
@@ -214,7 +219,7 @@ fn carry_on(config: &Config, folder: &RunFolder, common: &Common) -> Result<Exit
     let display = Display::new(config, folder, threads)?;
     let conduct = Conduct {
         threads,
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
         stop: &STOP,
         note: &|sentence| display.note(sentence),
         progress: &|progress| display.show(progress),
@@ -224,10 +229,13 @@ fn carry_on(config: &Config, folder: &RunFolder, common: &Common) -> Result<Exit
     let (summary, note) = match outcome? {
         Outcome::Stopped(step) => {
             let dir = folder.path().display();
-            eprintln!("stopped at step {step}; go on with: plateau resume {dir}");
+            tell(&format!("stopped at step {step}; go on with: plateau resume {dir}"));
             return Ok(ExitCode::from(130));
         }
-        Outcome::AlreadyComplete(summary) => (summary, "this run was complete before; "),
+        Outcome::AlreadyComplete(mut summary) => {
+            summary.run = folder.path().display().to_string(); // it may have been moved
+            (summary, "this run was complete before; ")
+        }
         Outcome::Complete(summary) => (summary, ""),
     };
     let page = report::write_report(folder.path())?;
@@ -243,7 +251,7 @@ fn carry_on(config: &Config, folder: &RunFolder, common: &Common) -> Result<Exit
 fn describe(s: &Summary, note: &str, page: &Path) -> String {
     let at = |t: Option<u64>, what: &str| match t {
         Some(step) => format!("{what} at step {step}"),
-        None => format!("never {what}"),
+        None => format!("{what} never"),
     };
     format!(
         "{note}{} steps: {}, {}, {}\n\
@@ -294,7 +302,7 @@ impl Display {
     fn new(config: &Config, folder: &RunFolder, threads: usize) -> Result<Display> {
         let complete = folder.state()? == State::Complete;
         if !complete {
-            eprintln!(
+            tell(&format!(
                 "{}, seed {}: {} parameters, {} training pairs, {} steps; {}, {} thread{}\n{}",
                 config.name,
                 config.seed,
@@ -305,10 +313,10 @@ impl Display {
                 threads,
                 if threads == 1 { "" } else { "s" },
                 folder.path().display(),
-            );
+            ));
         }
         let bar = (io::stderr().is_terminal() && !complete).then(|| {
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+            let style = ProgressStyle::with_template("{bar:12} {pos}/{len} {wide_msg}")
                 .expect("a valid template")
                 .progress_chars("━━─");
             ProgressBar::new(config.steps).with_style(style)
@@ -320,7 +328,7 @@ impl Display {
     fn note(&self, sentence: &str) {
         match &self.bar {
             Some(bar) => bar.println(sentence),
-            None => eprintln!("{sentence}"),
+            None => tell(sentence),
         }
     }
 
@@ -329,19 +337,19 @@ impl Display {
         let begun = *self.begun.lock().expect("no panic holds it").get_or_insert((now, p.step));
         let pause = if self.bar.is_some() { REDRAW } else { LINE };
         let mut last = self.last.lock().expect("no panic holds it");
-        if now - last.0 < pause && p.step < p.steps {
+        if (now - last.0 < pause && p.step < p.steps) || p.step == begun.1 {
             return;
         }
         *last = (now, p.step);
         let rate = (p.step - begun.1) as f64 / (now - begun.0).as_secs_f64().max(1e-9);
         let left = ((p.steps - p.step) as f64 / rate.max(1e-9)).min(1e9);
         let phase = match (p.milestones.t_memorise, p.milestones.t_grok) {
-            (_, Some(step)) => format!("grokked at {step}"),
-            (Some(step), None) => format!("memorised at {step}"),
-            (None, None) => "learning".to_string(),
+            (_, Some(step)) => format!(", grokked at {step}"),
+            (Some(step), None) => format!(", memorised at {step}"),
+            (None, None) => String::new(),
         };
         let message = format!(
-            "train {:.3} test {:.3} H̃ {:.3} {rate:.0} steps/s {} left, {phase}",
+            "train {:.3} test {:.3} H̃ {:.3} {rate:.0} steps/s {} left{phase}",
             p.accuracy.0,
             p.accuracy.1,
             p.entropy,
@@ -352,7 +360,7 @@ impl Display {
                 bar.set_position(p.step);
                 bar.set_message(message);
             }
-            None => eprintln!("{}/{} {message}", p.step, p.steps),
+            None => tell(&format!("{}/{} {message}", p.step, p.steps)),
         }
     }
 

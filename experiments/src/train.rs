@@ -274,6 +274,12 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     for sentence in &found.skipped {
         (conduct.note)(sentence);
     }
+    if found.checkpoint.is_none() && !found.skipped.is_empty() {
+        bail!(
+            "{}: no checkpoint can be used; to begin again, remove the folder",
+            folder.checkpoints().display()
+        );
+    }
     let resumed_from = found.checkpoint.as_ref().map(|found| found.step);
     let mut milestones = Milestones::default();
     let hook = &config.spectral.at[0];

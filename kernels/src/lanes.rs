@@ -176,16 +176,18 @@ pub fn max_ref<T: Real>(x: &[T]) -> T {
 }
 
 /// Fused multiply-adds on registers alone, to measure a core's peak. Returns the number of
-/// floating-point operations done, 2 for each of 16 lanes of 16 independent chains a round.
+/// floating-point operations done, 2 for each of 16 lanes of every chain a round: enough chains to
+/// fill the pipeline, few enough to stay in registers.
 pub fn fma_burst(rounds: u64) -> u64 {
     use std::hint::black_box;
+    const CHAINS: usize = if cfg!(target_feature = "avx512f") { 16 } else { 6 };
     let (a, b) = (f32x16::splat(black_box(0.999_9)), f32x16::splat(black_box(1e-4)));
-    let mut chains = [f32x16::splat(black_box(0.5)); 16];
+    let mut chains = [f32x16::splat(black_box(0.5)); CHAINS];
     for _ in 0..rounds {
         for chain in &mut chains {
             *chain = chain.mul_add(a, b);
         }
     }
     black_box(chains);
-    rounds * 2 * 16 * 16
+    rounds * 2 * (LANES * CHAINS) as u64
 }

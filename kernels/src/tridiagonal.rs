@@ -59,6 +59,7 @@ impl Tridiagonal {
 
     fn reduce(&mut self, a: &mut [f64x8]) {
         let (n, stride) = (self.n, self.n.div_ceil(8));
+        let shortest = shortest((0..n).map(|i| at(&a[i * stride..], i)));
         self.v.fill(f64x8::ZERO);
         self.w.fill(f64x8::ZERO);
         if n > 0 {
@@ -84,7 +85,7 @@ impl Tridiagonal {
             let rest = dot(&self.u[..groups], &self.u[..groups]);
             let mut tau = 0.0;
             self.off[m - 1] = last;
-            if rest > f64::MIN_POSITIVE {
+            if rest > shortest {
                 let beta = -last.mul_add(last, rest).sqrt().copysign(last);
                 let head = last - beta;
                 set(&mut self.u, m - 1, head);
@@ -96,8 +97,8 @@ impl Tridiagonal {
             let y = &mut self.y[..groups];
             update_and_multiply(a, stride, v, w, u, y);
 
-            // w = τ y − (τ²/2)(yᵀu) u
-            let half = f64x8::splat(0.5 * tau * tau * dot(y, u));
+            // w = τ y − (τ²/2)(yᵀu) u; τ(τ yᵀu), because τ² may overflow
+            let half = f64x8::splat(0.5 * tau * (tau * dot(y, u)));
             let tau = f64x8::splat(tau);
             for g in 0..groups {
                 self.w[g] = half.mul_neg_add(u[g], tau * y[g]);
@@ -108,6 +109,13 @@ impl Tridiagonal {
             self.diagonal[0] = at(a, 0);
         }
     }
+}
+
+/// The squared length below which a row's rest counts as zero: (1e-50 of the diagonal's largest)². An
+/// exactly low-rank matrix leaves 1e-16 of the rest before at each step, until squares underflow.
+fn shortest(diagonal: impl Iterator<Item = f64>) -> f64 {
+    let largest = diagonal.fold(0.0, |m: f64, d| m.max(d.abs()));
+    (1e-50 * largest).powi(2).max(f64::MIN_POSITIVE)
 }
 
 /// A ← A − v wᵀ − w vᵀ, then y = A u, all in one pass. v, w, u, y: (groups) vectors.
@@ -273,6 +281,7 @@ pub fn tridiagonalise_ref(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
     let mut a: Vec<Vec<f64>> = a.chunks_exact(n).map(<[f64]>::to_vec).collect();
     let (mut v, mut w) = (vec![0.0f64; n], vec![0.0f64; n]);
     let (mut diagonal, mut off) = (vec![0.0; n], vec![0.0; n]);
+    let shortest = shortest((0..n).map(|i| a[i][i]));
     for m in (0..n).rev() {
         // The whole of the step before; the last row that needs it is m.
         for i in 0..=m {
@@ -289,7 +298,7 @@ pub fn tridiagonalise_ref(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
         let rest = dot(&u, &u);
         let mut tau = 0.0;
         off[m - 1] = last;
-        if rest > f64::MIN_POSITIVE {
+        if rest > shortest {
             off[m - 1] = -last.mul_add(last, rest).sqrt().copysign(last);
             u[m - 1] = last - off[m - 1];
             tau = 2.0 / u[m - 1].mul_add(u[m - 1], rest);
@@ -302,7 +311,7 @@ pub fn tridiagonalise_ref(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
                 y[j] = a[i][j].mul_add(u[i], y[j]);
             }
         }
-        let half = 0.5 * tau * tau * dot(&y, &u);
+        let half = 0.5 * tau * (tau * dot(&y, &u));
         for j in 0..m {
             (v[j], w[j]) = (u[j], (-half).mul_add(u[j], tau * y[j]));
         }

@@ -16,7 +16,8 @@ pub fn plateau() -> Command {
         let test = std::env::current_exe().expect("the test's own path");
         let profile = test.parent().and_then(Path::parent).expect("target/<profile>");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "plateau", "--bin", "plateau"]);
+        // --workspace: the features, and so the libraries, of the test build
+        build.args(["build", "--quiet", "--workspace", "--bin", "plateau"]);
         build.arg("--target-dir").arg(profile.parent().expect("target"));
         if profile.ends_with("release") {
             build.arg("--release");

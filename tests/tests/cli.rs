@@ -109,6 +109,7 @@ fn a_foreign_or_truncated_checkpoint_is_refused_with_a_sentence() {
     let said = stderr(&output);
     assert!(!said.contains("panicked"), "{said}");
     assert!(said.contains("checkpoint") && said.contains("-s9"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
     fs::remove_dir_all(dir).unwrap();
     fs::remove_dir_all(other).unwrap();
 }
@@ -188,6 +189,37 @@ fn a_closed_pipe_ends_quietly() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{:?}", output.status);
     assert_eq!(stderr(&output), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stderr_that_nobody_reads_or_a_name_that_is_no_text_stops_no_run() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = scratch("stderr");
+    let mut child = plateau()
+        .current_dir(&dir)
+        .args(["run", "smoke", "--out"])
+        .arg(std::ffi::OsStr::from_bytes(b"\xff"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_config_edited_in_its_run_folder_is_refused() {
+    let dir = scratch("edited");
+    assert!(run_in(&dir, &["run", "smoke"]).status.success());
+    let run = only_run(&dir.join("runs"));
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    fs::write(run.join("config.toml"), config.replace("steps = 300", "steps = 600")).unwrap();
+    let output = run_in(&dir, &["resume", run.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--steps"), "{}", stderr(&output));
+    fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

@@ -10,9 +10,12 @@ use tests::{only_run, plateau, run_in, scratch, stderr, stdout};
 const RUN: [&str; 8] =
     ["run", "smoke", "--steps", "4000", "--set", "checkpoint.every=97", "--set", "task.p=23"];
 
-fn finish(dir: &Path, extra: &[&str]) {
-    let output = run_in(dir, &[&RUN, extra].concat());
+/// Carries the run to its end; returns where it was taken up.
+fn finish(dir: &Path, extra: &[&str]) -> Option<u64> {
+    let output = run_in(dir, &[&RUN, extra, &["--json"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
+    let summary: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    summary["resumed_from"].as_u64()
 }
 
 /// Everything of a run that must be equal: the metrics, and the last checkpoint.
@@ -37,6 +40,7 @@ fn a_run_killed_at_any_moment_and_resumed_has_the_same_bits() {
     let expected = result(&whole);
 
     // Different moments on each machine and run; each is killed up to three times.
+    let mut taken_up = Vec::new();
     for (i, delays) in [[130, 40, 90], [15, 260, 5], [380, 1, 70]].into_iter().enumerate() {
         let dir = scratch(&format!("resume-killed-{i}"));
         for delay in delays {
@@ -51,10 +55,11 @@ fn a_run_killed_at_any_moment_and_resumed_has_the_same_bits() {
             child.kill().unwrap(); // SIGKILL
             child.wait().unwrap();
         }
-        finish(&dir, &["--threads", "2"]);
+        taken_up.extend(finish(&dir, &["--threads", "2"]));
         assert_same(&result(&dir), &expected);
         fs::remove_dir_all(dir).unwrap();
     }
+    assert!(!taken_up.is_empty(), "no kill came after a checkpoint: the delays are too short");
     fs::remove_dir_all(whole).unwrap();
 }
 

@@ -6,7 +6,9 @@
 //! accuracy ≥ .99"; "H̃ has fallen by > .05 over a rolling window of 5 evaluations"). We read the fall
 //! as that from the oldest to the newest of five consecutive evaluations. Read as the fall from the
 //! window's *maximum* it fires at step 100–200 of every run, where H̃ dips while the model memorises
-//! and comes back; that cannot be what gave the paper's mean lead of 1,020 steps.
+//! and comes back; that cannot be what gave the paper's mean lead of 1,020 steps. No reading of the
+//! printed words is proof against a spike of the loss, which takes H̃ down with it for a moment: one
+//! that meets an evaluation counts (default preset, seed 0: step 800, T_grok 9,600).
 //! T_memorise is T_grok's threshold on the training pairs. The training loop and the report both
 //! call this code.
 

@@ -55,6 +55,22 @@ impl RunFolder {
     /// It is not a run folder, its config cannot be read, or another process holds it.
     pub fn open(path: &Path) -> Result<(RunFolder, Config), RunError> {
         let config = read_config(path)?;
+        // A folder under another name is fine; under another run's name, the config was edited.
+        let name = path.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_owned()));
+        let name = name.map_or(String::new(), |name| name.to_string_lossy().into_owned());
+        let is_run_id = name.split_once("-s").is_some_and(|(hash, seed)| {
+            hash.len() == 12
+                && hash.bytes().all(|b| b.is_ascii_hexdigit())
+                && seed.parse::<u64>().is_ok()
+        });
+        if is_run_id && name != config.run_id() {
+            let sentence = format!(
+                "is the config of {}, not of this folder's run; to change a run, start another with \
+                 --set, --steps or --seed",
+                config.run_id()
+            );
+            return Err(RunError::content(&path.join("config.toml"), sentence));
+        }
         let lock_path = path.join(".lock");
         let lock = File::create(&lock_path).map_err(RunError::io("write", &lock_path))?;
         match lock.try_lock() {
@@ -193,7 +209,7 @@ mod tests {
         let other = Config { steps: 7, ..config() };
         fs::write(path.join("config.toml"), other.to_toml()).unwrap();
         let sentence = RunFolder::create_or_open(&out, &config()).unwrap_err().to_string();
-        assert!(sentence.contains("config.toml: is the config of another run"), "{sentence}");
+        assert!(sentence.contains("config.toml: is the config of "), "{sentence}");
         fs::remove_dir_all(out).unwrap();
     }
 

@@ -63,7 +63,7 @@ impl MetricsWriter {
         self.line.clear();
         format_line(&mut self.line, step, pairs)
             .and_then(|()| self.file.write_all(&self.line))
-            .map_err(|source| RunError::Io { doing: "write", path: self.path.clone(), source })
+            .map_err(|reason| RunError::Io { doing: "write", path: self.path.clone(), reason })
     }
 
     /// Puts every line so far on the disk.

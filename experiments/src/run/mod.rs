@@ -25,14 +25,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The operating system refused: no space, no permission, no such file.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("cannot {doing} {}: {reason}", path.display())]
     Io {
         /// "read", "write", …
         doing: &'static str,
         /// What it was done to.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error, // not `source`: the sentence says it already
     },
     /// Another process is writing this run.
     #[error("{} is being written by another plateau process", path.display())]
@@ -57,7 +57,7 @@ impl RunError {
     /// For `map_err`: what was being done, to which path.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
         let path = path.to_owned();
-        move |source| RunError::Io { doing, path, source }
+        move |reason| RunError::Io { doing, path, reason }
     }
 
     pub(crate) fn content(path: &Path, sentence: impl Into<String>) -> RunError {
@@ -79,9 +79,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
             file.sync_all()
         })
         .and_then(|()| fs::rename(&beside, path));
-    if let Err(source) = written {
+    if let Err(reason) = written {
         let _ = fs::remove_file(&beside); // what little of it there is
-        return Err(RunError::Io { doing: "write", path: path.to_owned(), source });
+        return Err(RunError::Io { doing: "write", path: path.to_owned(), reason });
     }
     sync_folder_of(path);
     Ok(())
