@@ -353,6 +353,36 @@ fn no_variance_is_zero_and_never_nan() {
 }
 
 #[test]
+fn exactly_low_rank_rows_agree_with_faer() {
+    // Entries that are exact multiples of each other leave nothing but ever smaller round-off for the
+    // later reflections: 1e-16 of the rest before, down to where squares underflow.
+    let rows = 48;
+    let (u, v): (Vec<f64>, Vec<f64>) = (0..256)
+        .map(|i| (((7919 * i) % 101) as f64 / 50.0 - 1.0, [1.0, -1.0, 0.5, 4.0, 0.0][i * 31 % 5]))
+        .unzip();
+    for dim in [2, 3, 7, 16, 17, 64, 128, 255] {
+        for scale in [1.0, 0.1, 3.7, 1e8, 1e-20, 1e20] {
+            let outer = |a: &dyn Fn(usize) -> f64, b: &dyn Fn(usize) -> f64| -> Vec<f64> {
+                (0..rows * dim).map(|ij| scale * a(ij / dim) * b(ij % dim)).collect()
+            };
+            agrees(&format!("u·1ᵀ, {dim}, {scale}"), &outer(&|i| u[i], &|_| 1.0), dim);
+            agrees(&format!("u·vᵀ, {dim}, {scale}"), &outer(&|i| u[i], &|j| v[j]), dim);
+            // equal rows: no variance, and one direction where the mean counts
+            for rows in [outer(&|_| 1.0, &|_| 1.0), outer(&|_| 1.0, &|j| v[j])] {
+                let mut meter = SpectrumMeter::new(dim);
+                meter.push(&rows).expect("finite rows");
+                assert_eq!(meter.spectrum(Centring::Centred).expect("a spectrum").rank, 0);
+                let spectrum = meter.spectrum(Centring::Uncentred).expect("a spectrum");
+                assert!(
+                    spectrum.rank == 1 && spectrum.entropy < 1e-9,
+                    "{dim}, {scale}: {spectrum:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn bad_input_is_an_error_value() {
     let mut meter = SpectrumMeter::new(4);
     assert!(meter.spectrum(Centring::Centred).unwrap_err().to_string().contains("no rows"));
