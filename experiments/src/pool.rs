@@ -2,7 +2,8 @@
 //!
 //! A training step hands work over some forty times, every 50 µs or so. A rayon worker that finds
 //! nothing goes to sleep, and waking it costs as much as the work is worth. So while a run lasts its
-//! workers stay awake: each looks for work until the run is over.
+//! workers stay awake: each looks for work until the run is over. (Not where there are more of them
+//! than cores: there they would only be in each other's way.)
 
 use anyhow::{Context, Result};
 use rayon::Yield;
@@ -17,7 +18,8 @@ pub fn install<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> Result<
         .num_threads(threads)
         .build()
         .context("the threads could not be started")?;
-    let over = AtomicBool::new(false);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let over = AtomicBool::new(threads > cores);
     Ok(pool.install(|| {
         rayon::in_place_scope(|scope| {
             let own = rayon::current_thread_index();

@@ -44,18 +44,31 @@ struct Factors<T> {
 impl Step {
     fn factors<T>(self, of: impl Fn(f64) -> T) -> Factors<T> {
         let (b1, b2) = self.betas;
-        let power = |b: f64| 1.0 - b.powi(i32::try_from(self.t).unwrap_or(i32::MAX));
+        let unbias = |b: f64| 1.0 - power(b, self.t);
         Factors {
             decay: of(1.0 - self.lr * self.weight_decay),
-            step: of(-self.lr / power(b1)),
+            step: of(-self.lr / unbias(b1)),
             beta1: of(b1),
             rest1: of(1.0 - b1),
             beta2: of(b2),
             rest2: of(1.0 - b2),
-            unbias: of(1.0 / power(b2).sqrt()),
+            unbias: of(1.0 / unbias(b2).sqrt()),
             eps: of(self.eps),
         }
     }
+}
+
+/// bᵗ by repeated squaring: std leaves the precision of `powi` open.
+fn power(mut b: f64, mut t: u64) -> f64 {
+    let mut product = 1.0;
+    while t > 0 {
+        if t & 1 == 1 {
+            product *= b;
+        }
+        b *= b;
+        t >>= 1;
+    }
+    product
 }
 
 /// Updates p, m, v from g. p, g, m, v: (n). False if a gradient was not finite: then p, m and v are
