@@ -1,8 +1,8 @@
 //! `plateau bench`: how long a training step takes here, and how fast the matrix products are,
 //! beside the FMA peak of this machine measured in the same run.
 
-use crate::cli::{read_config, say};
-use crate::config::{Config, set::split_assignment};
+use crate::cli::{assignments, read_config, say};
+use crate::config::Config;
 use crate::pool;
 use crate::run::{checkpoint, folder};
 use crate::train::Trainer;
@@ -140,10 +140,7 @@ pub fn run(command: &BenchCommand) -> Result<()> {
 
 /// The experiment and, of a run folder, its newest checkpoint.
 fn trainer(args: &StepArgs) -> Result<(Config, Trainer, u64)> {
-    let mut changes = Vec::new();
-    for assignment in &args.set {
-        changes.push(split_assignment(assignment)?);
-    }
+    let changes = assignments(&args.set)?;
     let dir = Path::new(&args.experiment);
     if !dir.join("config.toml").exists() {
         let config = read_config(&args.experiment, &changes)?;

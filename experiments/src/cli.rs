@@ -142,10 +142,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             carry_out(&config, Path::new("runs"), &Common { threads: None, json: false })
         }
         Some(Command::Run(args)) => {
-            let mut changes = Vec::new();
-            for assignment in &args.set {
-                changes.push(split_assignment(assignment)?);
-            }
+            let mut changes = assignments(&args.set)?;
             let number = |path: &str, value: u64| (path.to_string(), value.to_string());
             changes.extend(args.seed.map(|seed| number("seed", seed)));
             changes.extend(args.steps.map(|steps| number("steps", steps)));
@@ -160,6 +157,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Command::Entropy(args)) => entropy_command(&args).map(|()| done),
         Some(Command::Bench(command)) => bench::run(&command).map(|()| done),
     }
+}
+
+/// The (path, value) of every `--set`.
+pub(crate) fn assignments(set: &[String]) -> Result<Vec<(String, String)>> {
+    set.iter().map(|assignment| Ok(split_assignment(assignment)?)).collect()
 }
 
 /// The config of a preset's name or a file's path.
