@@ -10,31 +10,41 @@
 //! starts at zero, at the bias, or at the value that is there ([`Start`]). Neither tile nor block
 //! nor thread changes that chain.
 //!
-//! One design serves all three. The right factor is copied, one panel of `DEPTH` × `WIDTH` at a
-//! time, to a buffer on the stack that stays in L1; there `nt` is transposed and a ragged edge is
-//! padded with zeros. The left factor is never copied: a tile broadcasts its elements straight from
-//! memory, `HEIGHT` rows (columns, for `tn`) at once. A tile of `HEIGHT` × `WIDTH` sums stays in
-//! registers for a whole panel:
+//! One design serves all three. The right factor is copied, one panel of `DEPTH` rows and one
+//! tile's width at a time, to a buffer of the thread's own; there `nt` is transposed and a ragged
+//! edge is padded with zeros. The left factor is never copied: a tile broadcasts its elements
+//! straight from memory. Its sums stay in registers for a whole panel. A tile of `nn` and `nt`
+//! reads six rows of the left factor, each at its own address:
 //!
 //! ```text
-//!                  b[l][0..16]  b[l][16..32]  b[l][32..48]        3 loads for each l
-//!      a[0][l] ->    acc[0][0]     acc[0][1]     acc[0][2]
-//!      a[1][l] ->    acc[1][0]     acc[1][1]     acc[1][2]        8 broadcasts, folded into
-//!        ...            ...           ...           ...           24 fused multiply-adds
-//!      a[7][l] ->    acc[7][0]     acc[7][1]     acc[7][2]
+//!                  b[l][0..16]  b[l][16..32]  b[l][32..48]  b[l][48..64]      4 loads for each l
+//!      a[0][l] ->    acc[0][0]     acc[0][1]     acc[0][2]     acc[0][3]
+//!        ...            ...           ...           ...           ...         6 broadcasts for
+//!      a[5][l] ->    acc[5][0]     acc[5][1]     acc[5][2]     acc[5][3]      24 multiply-adds
 //! ```
+//!
+//! A tile of `tn` reads twelve columns, which lie side by side in a row of X, and is 12 × 32: so it
+//! uses most of each cache line that it touches, once for each l.
+//!
+//! The panel need not fit L1: four loads for 24 multiply-adds are a third of what L2 delivers. What
+//! costs is taking up the sums of C again, so a panel is deep.
 
 use crate::lanes::{LANES, load, store};
 use crate::{Real, parallel};
-use wide::{bytemuck, f32x16};
+use std::cell::RefCell;
+use wide::{bytemuck, f32x8, f32x16};
 
-/// Rows of a tile, and its widest row in vectors: 24 of AVX-512's 32 registers hold sums; AVX2 and
-/// NEON need several registers for 16 lanes.
+/// A tile of `nn` and `nt`, rows by vectors: 24 of AVX-512's 32 registers hold sums; AVX2 and NEON
+/// need several registers for 16 lanes.
 const HEIGHT: usize = 6;
 const VECTORS: usize = if cfg!(target_feature = "avx512f") { 4 } else { 1 };
-const WIDTH: usize = VECTORS * LANES;
-/// Panel depth: 128 × 64 × 4 bytes = 32 KiB, which L1 (48 KiB) holds beside the left factor's rows.
-const DEPTH: usize = 128;
+/// A tile of `tn`.
+const TALL: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6 };
+const NARROW: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
+/// Rows of a panel: 512 × 64 × 4 bytes = 128 KiB of L2.
+const DEPTH: usize = 512;
+/// Columns of X that `tn` works through with one panel after the other: 512 × 252 × 4 bytes of L2.
+const COLUMNS: usize = 252;
 
 /// The shapes of a product, as the forward sees them: X (m, k), W (k, n), Y (m, n).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +92,11 @@ pub fn matmul_nn(x: &[f32], w: &[f32], y: &mut [f32], dims: Dims, start: Start) 
     let Dims { m, k, n } = dims;
     check("matmul_nn", dims, (x.len(), m * k), (w.len(), k * n), (y.len(), m * n));
     parallel::rows(y, n, m * k * n, HEIGHT, |first, y| {
-        let left = Left::Rows { x: &x[first * k..], stride: k };
-        block(left, Right::Plain { w, stride: n }, y, k, n, start, |_, _| ());
+        PANEL.with_borrow_mut(|panel| {
+            let left = Left::Rows { x: &x[first * k..], stride: k };
+            let right = Right::Plain { w, stride: n };
+            block::<HEIGHT, VECTORS>(panel, left, right, y, k, n, start, |_, _| ());
+        })
     });
 }
 
@@ -105,10 +118,13 @@ pub fn matmul_nn_act(
     check("matmul_nn_act", dims, (x.len(), m * k), (w.len(), k * n), (pre.len(), m * n));
     assert_eq!(pre.len(), post.len(), "matmul_nn_act: pre and post differ in length");
     parallel::rows2((pre, n), (post, n), m * k * n, HEIGHT, |first, pre, post| {
-        let left = Left::Rows { x: &x[first * k..], stride: k };
-        block(left, Right::Plain { w, stride: n }, pre, k, n, start, |at, pre| {
-            act.forward(pre, &mut post[at..at + pre.len()]);
-        });
+        PANEL.with_borrow_mut(|panel| {
+            let left = Left::Rows { x: &x[first * k..], stride: k };
+            let right = Right::Plain { w, stride: n };
+            block::<HEIGHT, VECTORS>(panel, left, right, pre, k, n, start, |at, pre| {
+                act.forward(pre, &mut post[at..at + pre.len()]);
+            });
+        })
     });
 }
 
@@ -120,8 +136,11 @@ pub fn matmul_nt(dy: &[f32], w: &[f32], dx: &mut [f32], dims: Dims, start: Start
     let Dims { m, k, n } = dims;
     check("matmul_nt", dims, (dy.len(), m * n), (w.len(), k * n), (dx.len(), m * k));
     parallel::rows(dx, k, m * k * n, HEIGHT, |first, dx| {
-        let left = Left::Rows { x: &dy[first * n..], stride: n };
-        block(left, Right::Transposed { w, stride: n }, dx, n, k, start, |_, _| ());
+        PANEL.with_borrow_mut(|panel| {
+            let left = Left::Rows { x: &dy[first * n..], stride: n };
+            let right = Right::Transposed { w, stride: n };
+            block::<HEIGHT, VECTORS>(panel, left, right, dx, n, k, start, |_, _| ());
+        })
     });
 }
 
@@ -132,9 +151,12 @@ pub fn matmul_nt(dy: &[f32], w: &[f32], dx: &mut [f32], dims: Dims, start: Start
 pub fn matmul_tn(x: &[f32], dy: &[f32], dw: &mut [f32], dims: Dims, start: Start) {
     let Dims { m, k, n } = dims;
     check("matmul_tn", dims, (x.len(), m * k), (dy.len(), m * n), (dw.len(), k * n));
-    parallel::rows(dw, n, m * k * n, HEIGHT, |first, dw| {
-        let left = Left::Columns { x, stride: k, first };
-        block(left, Right::Plain { w: dy, stride: n }, dw, m, n, start, |_, _| ());
+    parallel::rows(dw, n, m * k * n, 4, |first, dw| {
+        PANEL.with_borrow_mut(|panel| {
+            let left = Left::Columns { x, stride: k, first };
+            let right = Right::Plain { w: dy, stride: n };
+            block::<TALL, NARROW>(panel, left, right, dw, m, n, start, |_, _| ());
+        })
     });
 }
 
@@ -151,13 +173,20 @@ fn check(form: &str, dims: Dims, a: (usize, usize), b: (usize, usize), c: (usize
     );
 }
 
-/// The left factor A, of which a tile reads `HEIGHT` rows.
+/// The left factor A, of which a tile reads some rows.
 #[derive(Clone, Copy)]
 enum Left<'a> {
     /// A[i][l] = x[i·stride + l]
     Rows { x: &'a [f32], stride: usize },
     /// A[i][l] = x[l·stride + first + i]
     Columns { x: &'a [f32], stride: usize, first: usize },
+}
+
+impl Left<'_> {
+    #[inline(always)]
+    fn is_columns(self) -> bool {
+        matches!(self, Left::Columns { .. })
+    }
 }
 
 /// The right factor B, which is copied panel by panel.
@@ -169,13 +198,19 @@ enum Right<'a> {
     Transposed { w: &'a [f32], stride: usize },
 }
 
-/// A panel of B: row l holds columns j0 .. j0 + WIDTH, zero beyond the edge.
-type Panel = [[f32x16; VECTORS]; DEPTH];
+thread_local! {
+    /// The panel of B: row l holds columns j0 .. j0 + width, zero beyond the edge. Each thread has
+    /// its own, so that a product neither allocates nor clears one.
+    static PANEL: RefCell<[f32x16; DEPTH * VECTORS]> =
+        const { RefCell::new([f32x16::ZERO; DEPTH * VECTORS]) };
+}
 
-/// C = start + A·B for a block of rows of C. c: (rows, n); the reduced dimension has length k.
-/// `finished(at, row)` sees each piece of row, at offset `at` of c, when its last sum is stored.
+/// C = start + A·B for a block of rows of C, in tiles of H × NV vectors. c: (rows, n); the reduced
+/// dimension has length k. `finished(at, row)` sees each piece of row, at offset `at` of c, when its
+/// last sum is stored.
 #[inline(always)]
-fn block(
+fn block<const H: usize, const NV: usize>(
+    panel: &mut [f32x16],
     a: Left,
     b: Right,
     c: &mut [f32],
@@ -185,43 +220,50 @@ fn block(
     mut finished: impl FnMut(usize, &[f32]),
 ) {
     let rows = c.len() / n;
-    let mut panel: Panel = [[f32x16::splat(0.0); VECTORS]; DEPTH];
-    for j0 in (0..n).step_by(WIDTH) {
-        let width = WIDTH.min(n - j0);
-        let mut l0 = 0;
-        // At least one pass, so that k = 0 still writes the start.
-        loop {
-            let depth = DEPTH.min(k - l0);
-            pack(b, l0, j0, width, &mut panel[..depth]);
-            let start = if l0 == 0 { start } else { Start::Here };
-            let mut i = 0;
-            while i < rows {
-                let at = i * n + j0;
-                let corner = Corner { a, i, l0, n, j0, width, start };
-                let (c, panel) = (&mut c[at..], &panel[..depth]);
-                let height = match rows - i {
-                    HEIGHT.. => corner.tile_of_width::<HEIGHT>(panel, c),
-                    2.. => corner.tile_of_width::<2>(panel, c),
-                    _ => corner.tile_of_width::<1>(panel, c),
-                };
-                if l0 + depth == k {
-                    for row in 0..height {
-                        finished(at + row * n, &c[row * n..row * n + width]);
+    // What is read of A for one panel stays in L2 for the next.
+    let share = if a.is_columns() { COLUMNS } else { rows };
+    let (panel, _) = panel.as_chunks_mut::<NV>();
+    let mut l0 = 0;
+    // At least one pass, so that k = 0 still writes the start.
+    loop {
+        let depth = DEPTH.min(k - l0);
+        let panel = &mut panel[..depth];
+        let start = if l0 == 0 { start } else { Start::Here };
+        for i0 in (0..rows).step_by(share) {
+            let end = rows.min(i0 + share);
+            for j0 in (0..n).step_by(NV * LANES) {
+                let width = (NV * LANES).min(n - j0);
+                pack(b, l0, j0, width, panel);
+                let mut i = i0;
+                while i < end {
+                    let at = i * n + j0;
+                    let corner = Corner { a, i, l0, n, j0, width, start };
+                    let c = &mut c[at..];
+                    let height = match end - i {
+                        left if left >= H => corner.tile_of_width::<H, NV>(panel, c),
+                        4.. if a.is_columns() => corner.tile_of_width::<4, NV>(panel, c),
+                        2.. => corner.tile_of_width::<2, NV>(panel, c),
+                        _ => corner.tile_of_width::<1, NV>(panel, c),
+                    };
+                    if l0 + depth == k {
+                        for row in 0..height {
+                            finished(at + row * n, &c[row * n..row * n + width]);
+                        }
                     }
+                    i += height;
                 }
-                i += height;
             }
-            l0 += depth;
-            if l0 == k {
-                break;
-            }
+        }
+        l0 += depth;
+        if l0 == k {
+            break;
         }
     }
 }
 
 /// Copies B[l0 ..][j0 .. j0 + width] to the panel, padded with zeros to whole vectors.
 #[inline(always)]
-fn pack(b: Right, l0: usize, j0: usize, width: usize, panel: &mut [[f32x16; VECTORS]]) {
+fn pack<const NV: usize>(b: Right, l0: usize, j0: usize, width: usize, panel: &mut [[f32x16; NV]]) {
     match b {
         Right::Plain { w, stride } => {
             for (l, to) in panel.iter_mut().enumerate() {
@@ -232,15 +274,24 @@ fn pack(b: Right, l0: usize, j0: usize, width: usize, panel: &mut [[f32x16; VECT
             }
         }
         Right::Transposed { w, stride } => {
-            // Each row of w becomes a column of the panel, which stays in L1 meanwhile.
-            let panel: &mut [f32] = bytemuck::cast_slice_mut(panel);
-            for j in 0..width.next_multiple_of(LANES) {
-                let column = panel.chunks_exact_mut(WIDTH).map(|row| &mut row[j]);
-                if j < width {
-                    let from = &w[(j0 + j) * stride + l0..];
-                    column.zip(from).for_each(|(to, from)| *to = *from);
-                } else {
-                    column.for_each(|to| *to = 0.0);
+            // Squares of 8 × 8: eight rows of w become eight columns of the panel.
+            let depth = panel.len();
+            let panel: &mut [f32] = bytemuck::cast_slice_mut(panel.as_flattened_mut());
+            let row = |j: usize| &w[(j0 + j) * stride + l0..][..depth];
+            for j in (0..width.next_multiple_of(LANES)).step_by(8) {
+                let whole = if j + 8 <= width { depth / 8 * 8 } else { 0 };
+                for l in (0..whole).step_by(8) {
+                    let eight = |q: usize| f32x8::new(*row(j + q)[l..].first_chunk().expect("8"));
+                    let square = f32x8::transpose(std::array::from_fn(eight));
+                    for (q, eight) in square.iter().enumerate() {
+                        let to = &mut panel[(l + q) * NV * LANES + j..][..8];
+                        to.copy_from_slice(eight.as_array());
+                    }
+                }
+                for l in whole..depth {
+                    for q in j..j + 8 {
+                        panel[l * NV * LANES + q] = if q < width { row(q)[l] } else { 0.0 };
+                    }
                 }
             }
         }
@@ -265,21 +316,30 @@ struct Corner<'a> {
 impl Corner<'_> {
     /// One tile of H rows; returns H. c starts at the tile's corner.
     #[inline(always)]
-    fn tile_of_width<const H: usize>(self, panel: &[[f32x16; VECTORS]], c: &mut [f32]) -> usize {
+    fn tile_of_width<const H: usize, const NV: usize>(
+        self,
+        panel: &[[f32x16; NV]],
+        c: &mut [f32],
+    ) -> usize {
         match self.width.div_ceil(LANES) {
-            1 => self.tile::<H, { min(1, VECTORS) }>(panel, c),
-            2 => self.tile::<H, { min(2, VECTORS) }>(panel, c),
-            3 => self.tile::<H, { min(3, VECTORS) }>(panel, c),
-            _ => self.tile::<H, VECTORS>(panel, c),
+            1 if NV > 1 => self.tile::<H, 1, NV>(panel, c),
+            2 if NV > 2 => self.tile::<H, 2, NV>(panel, c),
+            3 if NV > 3 => self.tile::<H, 3, NV>(panel, c),
+            _ => self.tile::<H, NV, NV>(panel, c),
         }
         H
     }
 
+    /// V of the panel's NV vectors hold columns of C.
     #[inline(always)]
-    fn tile<const H: usize, const NV: usize>(self, panel: &[[f32x16; VECTORS]], c: &mut [f32]) {
+    fn tile<const H: usize, const V: usize, const NV: usize>(
+        self,
+        panel: &[[f32x16; NV]],
+        c: &mut [f32],
+    ) {
         let Corner { a, i, l0, n, j0, width, start } = self;
-        let sums: [[f32x16; NV]; H] = match start {
-            Start::Zero => [[f32x16::splat(0.0); NV]; H],
+        let sums: [[f32x16; V]; H] = match start {
+            Start::Zero => [[f32x16::ZERO; V]; H],
             Start::Bias(bias) => [vectors(&bias[j0..j0 + width]); H],
             Start::Here => std::array::from_fn(|r| vectors(&c[r * n..r * n + width])),
         };
@@ -318,15 +378,15 @@ impl Corner<'_> {
 
 /// The heart: sums[r] += a[r]·b for one column a of A and one row b of B after the other.
 #[inline(always)]
-fn accumulate<const H: usize, const NV: usize>(
-    mut sums: [[f32x16; NV]; H],
+fn accumulate<const H: usize, const V: usize, const NV: usize>(
+    mut sums: [[f32x16; V]; H],
     a: impl Iterator<Item = [f32; H]>,
-    panel: &[[f32x16; VECTORS]],
-) -> [[f32x16; NV]; H] {
+    panel: &[[f32x16; NV]],
+) -> [[f32x16; V]; H] {
     for (a, b) in a.zip(panel) {
         for r in 0..H {
             let a = f32x16::splat(a[r]);
-            for v in 0..NV {
+            for v in 0..V {
                 sums[r][v] = a.mul_add(b[v], sums[r][v]);
             }
         }
@@ -346,10 +406,6 @@ fn vectors<const NV: usize>(row: &[f32]) -> [f32x16; NV] {
     std::array::from_fn(|v| {
         load(&row[(v * LANES).min(row.len())..row.len().min((v + 1) * LANES)], 0.0)
     })
-}
-
-const fn min(a: usize, b: usize) -> usize {
-    if a < b { a } else { b }
 }
 
 /// Reference of [`matmul_nn`]: three loops. `here` starts at y, else at the bias, else at zero.
