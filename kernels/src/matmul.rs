@@ -43,8 +43,6 @@ const TALL: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6 };
 const NARROW: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
 /// Rows of a panel: 512 × 64 × 4 bytes = 128 KiB of L2.
 const DEPTH: usize = 512;
-/// Columns of X that `tn` works through with one panel after the other: 512 × 252 × 4 bytes of L2.
-const COLUMNS: usize = 252;
 
 /// The shapes of a product, as the forward sees them: X (m, k), W (k, n), Y (m, n).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,8 +218,6 @@ fn block<const H: usize, const NV: usize>(
     mut finished: impl FnMut(usize, &[f32]),
 ) {
     let rows = c.len() / n;
-    // What is read of A for one panel stays in L2 for the next.
-    let share = if a.is_columns() { COLUMNS } else { rows };
     let (panel, _) = panel.as_chunks_mut::<NV>();
     let mut l0 = 0;
     // At least one pass, so that k = 0 still writes the start.
@@ -229,29 +225,26 @@ fn block<const H: usize, const NV: usize>(
         let depth = DEPTH.min(k - l0);
         let panel = &mut panel[..depth];
         let start = if l0 == 0 { start } else { Start::Here };
-        for i0 in (0..rows).step_by(share) {
-            let end = rows.min(i0 + share);
-            for j0 in (0..n).step_by(NV * LANES) {
-                let width = (NV * LANES).min(n - j0);
-                pack(b, l0, j0, width, panel);
-                let mut i = i0;
-                while i < end {
-                    let at = i * n + j0;
-                    let corner = Corner { a, i, l0, n, j0, width, start };
-                    let c = &mut c[at..];
-                    let height = match end - i {
-                        left if left >= H => corner.tile_of_width::<H, NV>(panel, c),
-                        4.. if a.is_columns() => corner.tile_of_width::<4, NV>(panel, c),
-                        2.. => corner.tile_of_width::<2, NV>(panel, c),
-                        _ => corner.tile_of_width::<1, NV>(panel, c),
-                    };
-                    if l0 + depth == k {
-                        for row in 0..height {
-                            finished(at + row * n, &c[row * n..row * n + width]);
-                        }
+        for j0 in (0..n).step_by(NV * LANES) {
+            let width = (NV * LANES).min(n - j0);
+            pack(b, l0, j0, width, panel);
+            let mut i = 0;
+            while i < rows {
+                let at = i * n + j0;
+                let corner = Corner { a, i, l0, n, j0, width, start };
+                let c = &mut c[at..];
+                let height = match rows - i {
+                    left if left >= H => corner.tile_of_width::<H, NV>(panel, c),
+                    4.. if a.is_columns() => corner.tile_of_width::<4, NV>(panel, c),
+                    2.. => corner.tile_of_width::<2, NV>(panel, c),
+                    _ => corner.tile_of_width::<1, NV>(panel, c),
+                };
+                if l0 + depth == k {
+                    for row in 0..height {
+                        finished(at + row * n, &c[row * n..row * n + width]);
                     }
-                    i += height;
                 }
+                i += height;
             }
         }
         l0 += depth;
@@ -261,15 +254,16 @@ fn block<const H: usize, const NV: usize>(
     }
 }
 
-/// Copies B[l0 ..][j0 .. j0 + width] to the panel, padded with zeros to whole vectors.
+/// Copies B[l0 ..][j0 .. j0 + width] to the panel, in whole vectors: beyond a ragged edge stands what
+/// follows in B, or zero, and is never stored.
 #[inline(always)]
 fn pack<const NV: usize>(b: Right, l0: usize, j0: usize, width: usize, panel: &mut [[f32x16; NV]]) {
     match b {
         Right::Plain { w, stride } => {
             for (l, to) in panel.iter_mut().enumerate() {
-                let from = &w[(l0 + l) * stride + j0..][..width];
-                for (v, chunk) in to.iter_mut().zip(from.chunks(LANES)) {
-                    *v = load(chunk, 0.0);
+                let from = &w[(l0 + l) * stride + j0..];
+                for (v, to) in to.iter_mut().enumerate().take(width.div_ceil(LANES)) {
+                    *to = load(&from[v * LANES..], 0.0);
                 }
             }
         }
@@ -341,7 +335,7 @@ impl Corner<'_> {
         let sums: [[f32x16; V]; H] = match start {
             Start::Zero => [[f32x16::ZERO; V]; H],
             Start::Bias(bias) => [vectors(&bias[j0..j0 + width]); H],
-            Start::Here => std::array::from_fn(|r| vectors(&c[r * n..r * n + width])),
+            Start::Here => std::array::from_fn(|r| vectors(&c[r * n..])),
         };
         let sums = match a {
             Left::Rows { x, stride } => {
@@ -400,12 +394,10 @@ fn pick<const H: usize, const N: usize>(a: [f32; N]) -> [f32; H] {
     std::array::from_fn(|r| a[r])
 }
 
-/// A row of at most NV vectors, padded with zeros.
+/// V vectors from the start of a row; zeros where x ends.
 #[inline(always)]
-fn vectors<const NV: usize>(row: &[f32]) -> [f32x16; NV] {
-    std::array::from_fn(|v| {
-        load(&row[(v * LANES).min(row.len())..row.len().min((v + 1) * LANES)], 0.0)
-    })
+fn vectors<const V: usize>(x: &[f32]) -> [f32x16; V] {
+    std::array::from_fn(|v| load(&x[(v * LANES).min(x.len())..], 0.0))
 }
 
 /// Reference of [`matmul_nn`]: three loops. `here` starts at y, else at the bias, else at zero.
