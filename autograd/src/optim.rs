@@ -4,6 +4,7 @@
 //! from 0, so with a warm-up the first step learns nothing (as in the code of Nanda et al. 2023).
 
 use crate::{Tape, Var};
+use kernels::Buffer;
 use kernels::adamw::{Step, adamw};
 
 /// How the learning rate goes on after the warm-up.
@@ -65,9 +66,9 @@ pub struct Slot {
     /// The parameter.
     pub param: Var,
     /// First moment, of the parameter's shape.
-    pub m: Vec<f32>,
+    pub m: Buffer,
     /// Second moment.
-    pub v: Vec<f32>,
+    pub v: Buffer,
     weight_decay: f64,
 }
 
@@ -78,7 +79,7 @@ impl AdamW {
             let exempt = config.no_decay.iter().any(|part| tape.name(param).contains(part));
             let len = tape.value(param).len();
             let weight_decay = if exempt { 0.0 } else { config.weight_decay };
-            Slot { param, m: vec![0.0; len], v: vec![0.0; len], weight_decay }
+            Slot { param, m: Buffer::zeros(len), v: Buffer::zeros(len), weight_decay }
         };
         let slots = tape.params().iter().map(slot).collect();
         AdamW { config, slots }

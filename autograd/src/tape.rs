@@ -4,7 +4,7 @@
 //! the ops in order computes everything, and in reverse order every gradient is complete before it
 //! is read. The first op to write a gradient overwrites it, later ones add: nothing is zero-filled.
 
-use kernels::Write;
+use kernels::{Buffer, Write};
 
 /// A value on the tape: a matrix and, on a training tape, its gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,9 +57,9 @@ struct Value {
     names: Vec<String>, // more than one where a block's output is the next block's input
     rows: Rows,
     cols: usize,
-    data: Vec<f32>, // (rows at capacity, cols)
-    grad: Vec<f32>, // as data; empty where no gradient is wanted
-    written: bool,  // the gradient, in the current backward
+    data: Buffer,  // (rows at capacity, cols)
+    grad: Buffer,  // as data; empty where no gradient is wanted
+    written: bool, // the gradient, in the current backward
 }
 
 /// The buffers that ops work on.
@@ -142,8 +142,8 @@ impl Tape {
 
     fn push_value(&mut self, rows: Rows, cols: usize, grad: bool) -> Var {
         let len = rows.of(self.capacity) * cols;
-        let grad = if grad && self.training { vec![0.0; len] } else { Vec::new() };
-        let data = vec![0.0; len];
+        let grad = Buffer::zeros(if grad && self.training { len } else { 0 });
+        let data = Buffer::zeros(len);
         let names = Vec::new();
         self.store.values.push(Value { names, rows, cols, data, grad, written: false });
         Var(self.store.values.len() - 1)

@@ -30,6 +30,7 @@ compile_error!(
 pub mod activation;
 pub mod adamw;
 pub mod attention;
+pub mod buffer;
 pub mod columns;
 pub mod covariance;
 pub mod cross_entropy;
@@ -45,6 +46,7 @@ pub mod softmax;
 pub mod spectrum;
 pub mod tridiagonal;
 
+pub use buffer::Buffer;
 pub use real::Real;
 
 /// What a kernel does with what its output buffer holds already.
