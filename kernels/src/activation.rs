@@ -87,7 +87,7 @@ impl Act {
 
     /// dx (+)= dy·act′(x). x, dy, dx: (n).
     pub fn backward(self, x: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
-        let work = 8 * dx.len();
+        let work = 16 * dx.len();
         parallel::rows(dx, 1, work, LANES, |first, dx| {
             let inputs = [&x[first..], &dy[first..]];
             let chain =

@@ -76,7 +76,7 @@ fn power(mut b: f64, mut t: u64) -> f64 {
 #[must_use]
 pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: Step) -> bool {
     let f = step.factors(|x| f32x16::splat(x as f32));
-    let block = parallel::block_rows(p.len(), 8 * p.len(), LANES);
+    let block = parallel::block_rows(p.len(), 64 * p.len(), LANES);
     let one = |p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
         let moments = m.chunks_mut(LANES).zip(v.chunks_mut(LANES));
         let zero = f32x16::splat(0.0);

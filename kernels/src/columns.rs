@@ -10,7 +10,7 @@ use crate::{Real, Write, parallel};
 /// db (+)= Σ over the rows of dy. dy: (rows, cols), db: (cols).
 pub fn column_sums(dy: &[f32], db: &mut [f32], write: Write) {
     let cols = db.len();
-    parallel::rows(db, 1, dy.len(), LANES, |first, db| {
+    parallel::rows(db, 1, 8 * dy.len(), LANES, |first, db| {
         if write == Write::Set {
             db.fill(0.0);
         }

@@ -20,7 +20,7 @@ use wide::f32x16;
 /// # Panics
 /// If a label is not below `cols`.
 pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f32], cols: usize) {
-    let work = 16 * resid.len();
+    let work = 128 * resid.len();
     parallel::rows2((resid, cols), (row, 2), work, 1, |first, resid, row| {
         let z = z[first * cols..].chunks_exact(cols).zip(&labels[first..]);
         for (((z, &y), e), row) in z.zip(resid.chunks_exact_mut(cols)).zip(row.chunks_exact_mut(2))
@@ -45,7 +45,7 @@ pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f3
 
 /// dz (+)= resid·scale, scale = dloss/rows. resid, dz: (n).
 pub fn cross_entropy_backward(resid: &[f32], dz: &mut [f32], scale: f32, write: Write) {
-    let work = dz.len();
+    let work = 16 * dz.len();
     let scale = f32x16::splat(scale);
     parallel::rows(dz, 1, work, LANES, |first, dz| {
         map([&resid[first..]], dz, write, |[r], before| r.mul_add(scale, before));

@@ -12,7 +12,7 @@ use crate::{Real, Write, parallel};
 /// # Panics
 /// If an index is not below the number of entries.
 pub fn gather(table: &[f32], idx: &[u32], y: &mut [f32], cols: usize) {
-    let work = y.len();
+    let work = 16 * y.len();
     parallel::rows(y, cols, work, 1, |first, y| {
         for (y, &e) in y.chunks_exact_mut(cols).zip(&idx[first..]) {
             y.copy_from_slice(&table[e as usize * cols..][..cols]);
@@ -22,7 +22,7 @@ pub fn gather(table: &[f32], idx: &[u32], y: &mut [f32], cols: usize) {
 
 /// dtable (+)= the rows of dy, each added to its entry in ascending order. Shapes as in [`gather`].
 pub fn scatter(dy: &[f32], idx: &[u32], dtable: &mut [f32], cols: usize, write: Write) {
-    let work = dy.len();
+    let work = 16 * dy.len();
     // A thread owns a range of entries and reads the whole index: no order depends on threads.
     parallel::rows(dtable, cols, work, 1, |first, dtable| {
         if write == Write::Set {
@@ -40,7 +40,7 @@ pub fn scatter(dy: &[f32], idx: &[u32], dtable: &mut [f32], cols: usize, write: 
 
 /// y = a + b, element by element. a, b, y: (n).
 pub fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
-    let work = y.len();
+    let work = 16 * y.len();
     parallel::rows(y, 1, work, 1, |first, y| {
         let terms = a[first..].iter().zip(&b[first..]);
         y.iter_mut().zip(terms).for_each(|(y, (a, b))| *y = a + b);
@@ -49,7 +49,7 @@ pub fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
 
 /// dx (+)= dy, element by element. dy, dx: (n).
 pub fn pass(dy: &[f32], dx: &mut [f32], write: Write) {
-    let work = dx.len();
+    let work = 16 * dx.len();
     parallel::rows(dx, 1, work, 1, |first, dx| match write {
         Write::Set => dx.copy_from_slice(&dy[first..][..dx.len()]),
         Write::Add => dx.iter_mut().zip(&dy[first..]).for_each(|(dx, dy)| *dx += dy),

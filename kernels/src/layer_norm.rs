@@ -17,7 +17,7 @@ pub const EPS: f32 = 1e-5;
 /// y = LayerNorm(x)·w + b; stats: (rows, 2) receives (μ, r) of each row.
 pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], y: &mut [f32], stats: &mut [f32]) {
     let cols = w.len();
-    let work = 8 * y.len();
+    let work = 32 * y.len();
     parallel::rows2((y, cols), (stats, 2), work, 1, |first, y, stats| {
         let x = x[first * cols..].chunks_exact(cols);
         for ((x, y), stats) in x.zip(y.chunks_exact_mut(cols)).zip(stats.chunks_exact_mut(2)) {
@@ -45,7 +45,7 @@ pub fn layer_norm_backward(
     write: Write,
 ) {
     let cols = w.len();
-    let work = 8 * dx.len();
+    let work = 32 * dx.len();
     parallel::rows(dx, cols, work, 1, |first, dx| {
         let rows = x[first * cols..].chunks_exact(cols).zip(dy[first * cols..].chunks_exact(cols));
         let stats = stats[first * 2..].chunks_exact(2);
@@ -71,7 +71,7 @@ pub fn layer_norm_backward(
 /// dw (+)= Σ dy·x̂ down the columns. x, dy: (rows, cols), stats: (rows, 2), dw: (cols).
 pub fn layer_norm_backward_w(x: &[f32], stats: &[f32], dy: &[f32], dw: &mut [f32], write: Write) {
     let cols = dw.len();
-    parallel::rows(dw, 1, 4 * dy.len(), LANES, |first, dw| {
+    parallel::rows(dw, 1, 16 * dy.len(), LANES, |first, dw| {
         if write == Write::Set {
             dw.fill(0.0);
         }

@@ -5,9 +5,10 @@
 
 use rayon::prelude::*;
 
-/// Work (in fused multiply-adds or elements) below which everything stays on the calling thread. One
-/// core of the machine it was set on (AVX-512) does 2²⁰ multiply-adds in 9 µs; handing over to a
-/// worker that is awake, and waiting for the slower half, takes a few.
+/// Work below which everything stays on the calling thread, in fused multiply-adds or what takes as
+/// long: moving an element counts 16, its exponential, division and logarithm 128. One core of the
+/// machine it was set on (AVX-512) does 2²⁰ multiply-adds in 9 µs; handing over to a worker that is
+/// awake, and waiting for the slower half, takes a few.
 pub const FLOOR: usize = 1 << 20;
 
 /// Rows per block so that each thread of the current pool gets one block, a multiple of `multiple`.

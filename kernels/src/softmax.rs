@@ -20,7 +20,7 @@ pub fn softmax_row(row: &mut [f32]) {
 
 /// y = softmax(x) row by row. x, y: (rows, cols).
 pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
-    let work = 16 * y.len();
+    let work = 64 * y.len();
     parallel::rows(y, cols, work, 1, |first, y| {
         y.copy_from_slice(&x[first * cols..][..y.len()]);
         y.chunks_exact_mut(cols).for_each(softmax_row);
@@ -29,7 +29,7 @@ pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
 
 /// dx (+)= y·(dy − Σ dy·y) row by row. y, dy, dx: (rows, cols).
 pub fn softmax_backward(y: &[f32], dy: &[f32], dx: &mut [f32], cols: usize, write: Write) {
-    let work = 4 * dx.len();
+    let work = 16 * dx.len();
     parallel::rows(dx, cols, work, 1, |first, dx| {
         let range = first * cols..first * cols + dx.len();
         let rows = y[range.clone()].chunks_exact(cols).zip(dy[range].chunks_exact(cols));

@@ -146,10 +146,13 @@ impl Recorded {
         let tape = &mut self.tape;
         tape.set_examples(rows.len());
         for (i, &at) in at.iter().enumerate() {
-            for (j, &row) in rows.iter().enumerate() {
-                let entry = if i < 2 { pairs[row as usize][i] } else { 0 };
-                tape.entries_mut(at)[j] = entry;
-                tape.entries_mut(every)[j * tokens.n_ctx() + i] = (i * symbols) as u32 + entry;
+            let entry = |row: u32| if i < 2 { pairs[row as usize][i] } else { 0 };
+            for (to, &row) in tape.entries_mut(at).iter_mut().zip(rows) {
+                *to = entry(row);
+            }
+            let every = tape.entries_mut(every).iter_mut().skip(i).step_by(tokens.n_ctx());
+            for (to, &row) in every.zip(rows) {
+                *to = (i * symbols) as u32 + entry(row);
             }
         }
         for (to, &row) in tape.entries_mut(labels).iter_mut().zip(rows) {
