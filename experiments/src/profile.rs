@@ -51,8 +51,8 @@ struct Recording {
     origin: Instant,           // time 0 of the trace
     open: bool,                // spans are being recorded
     step: Option<u64>,
-    step_began: u64, // ticks since the origin, as all times here
-    lap_began: u64,
+    step_event: usize, // where among the events the current step's is
+    lap_began: u64,    // ticks since the origin, as all times here
     events: Vec<Event>,
 }
 
@@ -96,7 +96,7 @@ impl Profile {
             origin: Instant::now(),
             open: true,
             step: None,
-            step_began: 0,
+            step_event: 0,
             lap_began: 0,
             events: Vec::new(),
         })))
@@ -137,9 +137,12 @@ impl Profile {
         let Some(r) = &mut self.0 else { return };
         r.open = r.steps.as_ref().is_some_and(|steps| steps.contains(&step));
         if r.open {
+            let now = r.now();
             r.step = Some(step);
-            r.step_began = r.now();
-            r.lap_began = r.step_began;
+            r.step_event = r.events.len();
+            r.lap_began = now;
+            // What encloses comes before what it encloses, as some readers want it.
+            r.events.push(Event { span: Span::Step, step: r.step, began: now, ended: now });
         }
     }
 
@@ -147,8 +150,7 @@ impl Profile {
     /// profile can be written.
     pub fn end_step(&mut self) -> bool {
         let Some(r) = self.0.as_mut().filter(|r| r.open) else { return false };
-        let (began, ended) = (r.step_began, r.lap_began);
-        r.events.push(Event { span: Span::Step, step: r.step, began, ended });
+        r.events[r.step_event].ended = r.lap_began;
         r.step.map(|step| step + 1) >= r.steps.as_ref().map(|steps| steps.end)
     }
 
@@ -158,9 +160,7 @@ impl Profile {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&mut self, tape: &Tape, config: &Config, meta: &Meta) -> Result<Option<String>> {
-        let Some(mut r) = self.0.take() else { return Ok(None) };
-        // By time, and what encloses before what it encloses: as some readers want it.
-        r.events.sort_by_key(|e| (e.began, std::cmp::Reverse(e.ended)));
+        let Some(r) = self.0.take() else { return Ok(None) };
         write_whole(&r.path, render(&r.events, tape, config, meta).as_bytes())?;
         let steps = r.events.iter().filter(|e| matches!(e.span, Span::Step)).count();
         Ok(Some(format!(
@@ -230,7 +230,7 @@ fn trace_event(event: &Event, ops: &[OpText]) -> Value {
         args["writes"] = ops[op].writes.clone().into();
         args["flops"] = flops.into();
         if dur > 0.0 {
-            args["GFLOP/s"] = (flops as f64 / dur / 1e3).round().into();
+            args["GFLOP/s"] = ((flops as f64 / dur / 100.0).round() / 10.0).into();
         }
     };
     let (category, name) = match span {

@@ -361,6 +361,7 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
         if last {
             append(&mut metrics, step, &[], &evaluation)?;
             trainer.profile.lap(Span::Part("files", "metrics"));
+            trainer.profile.end_step();
             break;
         }
 
