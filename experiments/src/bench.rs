@@ -12,6 +12,8 @@ use kernels::matmul::{self, Dims, Start};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What is measured.
@@ -35,6 +37,10 @@ pub struct StepArgs {
     /// Threads of the kernels.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
+    /// Measures the throughput of so many single-threaded runs side by side, each of its own seed,
+    /// against that of one alone.
+    #[arg(long, conflicts_with = "threads", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
     /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
@@ -117,6 +123,24 @@ struct StepResult {
 }
 
 #[derive(Serialize)]
+struct ThroughputResult {
+    preset: String,
+    batch: usize,
+    parameters: usize,
+    jobs: u16,
+    /// Medians over the rounds; a step includes the entropy of its batch.
+    steps_per_second: Throughput,
+    /// The median over the rounds of all / one.
+    speed_up: f64,
+}
+
+#[derive(Serialize)]
+struct Throughput {
+    one: f64,
+    all: f64,
+}
+
+#[derive(Serialize)]
 struct MatmulRow {
     m: usize,
     k: usize,
@@ -133,7 +157,10 @@ struct MatmulRow {
 /// If the experiment cannot be read.
 pub fn run(command: &BenchCommand) -> Result<()> {
     match command {
-        BenchCommand::Step(args) => pool::install(args.threads.into(), || step(args))?,
+        BenchCommand::Step(args) => match args.jobs {
+            Some(jobs) => throughput(args, jobs),
+            None => pool::install(args.threads.into(), || step(args))?,
+        },
         BenchCommand::Matmul(args) => pool::install(args.threads.into(), || matmul(args))?,
     }
 }
@@ -217,6 +244,73 @@ fn step(args: &StepArgs) -> Result<()> {
         result.gflops,
         100.0 * result.gflops / result.peak_gflops,
         result.peak_gflops,
+    ))
+}
+
+/// One run alone and `jobs` together, in turn, so that a drift of the clock meets both.
+fn throughput(args: &StepArgs, jobs: u16) -> Result<()> {
+    const ROUNDS: u16 = 6;
+    const TIME: Duration = Duration::from_millis(500);
+    let (config, trainer, _) = trainer(args)?;
+    let barrier = Barrier::new(jobs.into());
+    // Steps per second, (alone, with the others), in each round.
+    let job = |number: u16| -> Result<Vec<(f64, f64)>> {
+        let seed = config.seed.wrapping_add(number.into());
+        let mut trainer = Trainer::new(&Config { seed, ..config.clone() });
+        let mut steps = 0..;
+        let mut measure = || -> Result<f64> {
+            let (start, mut done) = (Instant::now(), 0_u32);
+            for step in steps.by_ref() {
+                trainer.forward(step)?;
+                trainer.entropy(step)?;
+                trainer.update(step)?;
+                done += 1;
+                if start.elapsed() > TIME {
+                    break;
+                }
+            }
+            Ok(f64::from(done) / start.elapsed().as_secs_f64())
+        };
+        let mut round = |round| {
+            barrier.wait();
+            let alone = if round % jobs == number { measure() } else { Ok(0.0) };
+            barrier.wait();
+            Ok((alone?, measure()?))
+        };
+        round(0).ok(); // to warm up
+        // Every round, before an error ends the job: the others wait for it.
+        (0..ROUNDS).map(round).collect::<Vec<_>>().into_iter().collect()
+    };
+    let measured = thread::scope(|scope| {
+        let job = &job;
+        let start = |number| scope.spawn(move || pool::install(1, || job(number))?);
+        let threads: Vec<_> = (0..jobs).map(start).collect();
+        let join = |thread: thread::ScopedJoinHandle<_>| thread.join().expect("a job's own error");
+        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
+    })?;
+    let sum = |round: usize, which: fn(&(f64, f64)) -> f64| -> f64 {
+        measured.iter().map(|job| which(&job[round])).sum()
+    };
+    let rounds = 0..usize::from(ROUNDS);
+    let (one, all): (Vec<f64>, Vec<f64>) =
+        rounds.map(|round| (sum(round, |m| m.0), sum(round, |m| m.1))).unzip();
+    let speed_ups = one.iter().zip(&all).map(|(one, all)| all / one).collect();
+    let result = ThroughputResult {
+        preset: config.name.clone(),
+        batch: trainer.batch(),
+        parameters: trainer.model().parameter_count(),
+        jobs,
+        steps_per_second: Throughput { one: Spread::of(one).median, all: Spread::of(all).median },
+        speed_up: Spread::of(speed_ups).median,
+    };
+    if args.json {
+        return say(&(serde_json::to_string_pretty(&result)? + "\n"));
+    }
+    let Throughput { one, all } = result.steps_per_second;
+    say(&format!(
+        "{}: batch {}, {} parameters, 1 thread each, entropy at every step\n\
+         one run {one:.1} steps/s, {jobs} side by side {all:.1}: {:.2} times the throughput\n",
+        result.preset, result.batch, result.parameters, result.speed_up,
     ))
 }
 

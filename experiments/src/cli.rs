@@ -6,6 +6,7 @@
 use crate::bench::{self, BenchCommand};
 use crate::config::{Config, set::split_assignment};
 use crate::presets::{PRESETS, preset};
+use crate::profile::Profile;
 use crate::report;
 use crate::run::folder::{RunFolder, State};
 use crate::run::meta;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -79,7 +81,7 @@ struct ResumeArgs {
     common: Common,
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 struct Common {
     /// Threads of the kernels; they change no bit of the result. Default: all cores.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -87,6 +89,29 @@ struct Common {
     /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
+    /// Writes where the time goes, op by op, as Chrome trace events, for https://ui.perfetto.dev or
+    /// chrome://tracing: the start, and the first 30 steps that are made. Changes no bit of the run.
+    #[arg(long, value_name = "FILE.json")]
+    profile: Option<PathBuf>,
+    /// The steps to profile, TO not among them, in place of the first 30.
+    #[arg(long, value_name = "FROM..TO", requires = "profile", value_parser = parse_steps)]
+    profile_steps: Option<Range<u64>>,
+}
+
+impl Common {
+    fn profile(&self, config: &Config) -> Result<Profile> {
+        let on = |path: &PathBuf| Profile::to(path, self.profile_steps.clone(), config.steps);
+        self.profile.as_ref().map_or(Ok(Profile::default()), on)
+    }
+}
+
+fn parse_steps(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(from, to)| {
+        let number = |text: &str| text.replace('_', "").parse().ok();
+        Some(number(from)?..number(to)?)
+    });
+    let wanted = || "expected two steps, the first below the second, as in 990..1010".to_string();
+    range.filter(|range| !range.is_empty()).ok_or_else(wanted)
 }
 
 #[derive(Args)]
@@ -139,7 +164,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         None => {
             let config = read_config("default", &[])?;
-            carry_out(&config, Path::new("runs"), &Common { threads: None, json: false })
+            carry_out(&config, Path::new("runs"), &Common::default())
         }
         Some(Command::Run(args)) => {
             let mut changes = assignments(&args.set)?;
@@ -151,7 +176,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Command::Presets) => list_presets().map(|()| done),
         Some(Command::Resume(args)) => {
             let (folder, config) = RunFolder::open(&args.dir)?;
-            carry_on(&config, &folder, &args.common)
+            carry_on(&config, &folder, &args.common, args.common.profile(&config)?)
         }
         Some(Command::Report(args)) => write_reports(&args).map(|()| done),
         Some(Command::Entropy(args)) => entropy_command(&args).map(|()| done),
@@ -201,12 +226,18 @@ fn seconds_here(config: &Config) -> Option<f64> {
 }
 
 fn carry_out(config: &Config, out: &Path, common: &Common) -> Result<ExitCode> {
+    let profile = common.profile(config)?;
     let folder = RunFolder::create_or_open(out, config)?;
-    carry_on(config, &folder, common)
+    carry_on(config, &folder, common, profile)
 }
 
 /// Carries a run through, shows its progress, writes its report.
-fn carry_on(config: &Config, folder: &RunFolder, common: &Common) -> Result<ExitCode> {
+fn carry_on(
+    config: &Config,
+    folder: &RunFolder,
+    common: &Common,
+    profile: Profile,
+) -> Result<ExitCode> {
     static STOP: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
         // A second Ctrl-C does not wait for the step to end.
@@ -222,6 +253,7 @@ fn carry_on(config: &Config, folder: &RunFolder, common: &Common) -> Result<Exit
     let conduct = Conduct {
         threads,
         command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
+        profile,
         stop: &STOP,
         note: &|sentence| display.note(sentence),
         progress: &|progress| display.show(progress),

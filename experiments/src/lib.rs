@@ -9,6 +9,7 @@ pub mod config;
 pub mod observe;
 pub mod pool;
 pub mod presets;
+pub mod profile;
 pub mod report;
 pub mod run;
 pub mod seed;

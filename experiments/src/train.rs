@@ -11,6 +11,7 @@ use crate::observe::evaluate::Evaluator;
 use crate::observe::milestones::Milestones;
 use crate::observe::spectra::{Spectra, key};
 use crate::pool;
+use crate::profile::{Profile, Span};
 use crate::report::history::History;
 use crate::run::checkpoint::{self, Checkpoint};
 use crate::run::folder::{RunFolder, State};
@@ -45,6 +46,7 @@ pub struct Trainer {
     model: Recorded,
     optimiser: AdamW,
     spectra: Spectra,
+    profile: Profile,
 }
 
 impl Trainer {
@@ -74,7 +76,8 @@ impl Trainer {
         };
         let optimiser = AdamW::new(optim, &model.tape);
         let spectra = Spectra::new(&model, &config.spectral.at);
-        Trainer { task, split, batches, rows, model, optimiser, spectra }
+        let profile = Profile::default();
+        Trainer { task, split, batches, rows, model, optimiser, spectra, profile }
     }
 
     /// Draws the batch of a step and computes its loss and, on the way, its activations. Returns
@@ -84,9 +87,12 @@ impl Trainer {
     /// If the loss is not finite.
     pub fn forward(&mut self, step: u64) -> Result<(f64, f64)> {
         self.batches.fill(step, &mut self.rows);
+        self.profile.lap(Span::Part("batch", "draw the batch"));
         self.model.load(&self.rows, &self.task.pairs, &self.task.labels);
-        self.model.tape.forward();
+        self.profile.lap(Span::Part("batch", "load the batch"));
+        self.model.tape.forward_with(|op| self.profile.lap(Span::Forward(op)));
         let (loss, hits) = self.model.tape.loss_and_hits(self.model.loss);
+        self.profile.lap(Span::Part("forward", "loss and accuracy"));
         let batch = self.rows.len() as f64;
         if !loss.is_finite() {
             bail!(self.not_finite(step, "the loss"));
@@ -99,7 +105,9 @@ impl Trainer {
     /// # Errors
     /// If an activation is not finite.
     pub fn entropy(&mut self, step: u64) -> Result<f64> {
-        self.spectra.first(&self.model).with_context(|| format!("step {step}: the batch probe"))
+        let entropy = self.spectra.first(&self.model);
+        self.profile.lap(Span::Part("observe", "H̃ of the batch"));
+        entropy.with_context(|| format!("step {step}: the batch probe"))
     }
 
     /// Computes the gradients of the current batch and updates the parameters.
@@ -107,9 +115,20 @@ impl Trainer {
     /// # Errors
     /// If a gradient is not finite.
     pub fn update(&mut self, step: u64) -> Result<()> {
-        self.model.tape.backward(self.model.loss.loss);
-        if !self.optimiser.step(&mut self.model.tape, step) {
+        let Recorded { tape, loss, .. } = &mut self.model;
+        tape.backward_with(loss.loss, &[1.0], |op| self.profile.lap(Span::Backward(op)));
+        let finite = self.optimiser.step(tape, step);
+        self.profile.lap(Span::Part("update", "AdamW"));
+        if !finite {
             bail!(self.not_finite(step, "a gradient"));
+        }
+        Ok(())
+    }
+
+    /// Writes the profile, if one is being taken.
+    fn write_profile(&mut self, config: &Config, meta: &Meta, conduct: &Conduct) -> Result<()> {
+        if let Some(sentence) = self.profile.write(&self.model.tape, config, meta)? {
+            (conduct.note)(&sentence);
         }
         Ok(())
     }
@@ -245,6 +264,8 @@ pub struct Conduct<'a> {
     pub threads: usize,
     /// The command line, for meta.json.
     pub command: Vec<String>,
+    /// Where the time goes, if that was asked for.
+    pub profile: Profile,
     /// Set to stop at the next step with a checkpoint.
     pub stop: &'a AtomicBool,
     /// Told where the run was taken up, and of a checkpoint that could not be read.
@@ -262,14 +283,20 @@ pub fn run(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Out
 }
 
 fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Outcome> {
+    let mut profile = conduct.profile.clone();
+    profile.lap(Span::Part("start", "run folder, threads"));
     let earlier = Meta::read(folder.path())?;
     if folder.state()? == State::Complete {
+        if profile.is_on() {
+            bail!("{}: a complete run has no step to profile", folder.path().display());
+        }
         let summary = earlier.and_then(|meta| meta.summary);
         let summary = summary.context("meta.json says finished, but holds no summary")?;
         return Ok(Outcome::AlreadyComplete(serde_json::from_value(summary)?));
     }
 
     let mut trainer = Trainer::new(config);
+    profile.lap(Span::Part("start", "task, model, weights"));
     let found = checkpoint::newest(&folder.checkpoints(), &config.run_id())?;
     for sentence in &found.skipped {
         (conduct.note)(sentence);
@@ -281,6 +308,8 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
         );
     }
     let resumed_from = found.checkpoint.as_ref().map(|found| found.step);
+    let first = resumed_from.unwrap_or(0);
+    profile.plan(first, config.steps, trainer.model.tape.ops().count())?;
     let mut milestones = Milestones::default();
     let hook = &config.spectral.at[0];
     let [batch_key, train_key] = ["batch", "train"].map(|set| key(set, hook, Centring::Centred));
@@ -300,13 +329,16 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     let seconds_before = earlier.map_or(0.0, |meta| meta.seconds);
     meta.seconds = seconds_before;
     meta.write(folder.path())?;
-
+    profile.lap(Span::Part("start", "checkpoint, metrics, meta"));
     let mut evaluator = Evaluator::new(config);
-    let first = resumed_from.unwrap_or(0);
+    profile.lap(Span::Part("start", "evaluator"));
+    trainer.profile = profile;
+
     let begun = Instant::now();
     let mut latest = Final { train_acc: 0.0, test_acc: 0.0, normalised_entropy: 0.0 };
     let mut entropy = f64::NAN;
     for step in first..=config.steps {
+        trainer.profile.begin_step(step);
         let last = step == config.steps;
         let evaluation = if last || step % config.eval.every == 0 {
             let tape = &trainer.model.tape;
@@ -321,12 +353,15 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
             };
             let Final { train_acc, test_acc, normalised_entropy } = latest;
             milestones.observe(step, train_acc, test_acc, Some(normalised_entropy));
+            trainer.profile.lap(Span::Part("observe", "evaluation"));
             log
         } else {
             Vec::new()
         };
         if last {
             append(&mut metrics, step, &[], &evaluation)?;
+            trainer.profile.lap(Span::Part("files", "metrics"));
+            trainer.profile.end_step();
             break;
         }
 
@@ -339,19 +374,10 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
             logged = 3;
         }
         append(&mut metrics, step, &batch[..logged], &evaluation)?;
+        trainer.profile.lap(Span::Part("files", "metrics"));
         trainer.update(step)?;
 
         let done = step + 1;
-        let stop = conduct.stop.load(Ordering::Relaxed) && done < config.steps;
-        if stop || done % config.checkpoint.every == 0 || done == config.steps {
-            metrics.flush_sync()?;
-            trainer.save(folder, config, done)?;
-        }
-        if stop {
-            meta.seconds = seconds_before + begun.elapsed().as_secs_f64();
-            meta.write(folder.path())?;
-            return Ok(Outcome::Stopped(done));
-        }
         let accuracy = (latest.train_acc, latest.test_acc);
         let steps = config.steps;
         (conduct.progress)(Progress {
@@ -361,8 +387,24 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
             entropy,
             milestones: &milestones,
         });
+        trainer.profile.lap(Span::Part("display", "progress"));
+        let stop = conduct.stop.load(Ordering::Relaxed) && done < config.steps;
+        if stop || done % config.checkpoint.every == 0 || done == config.steps {
+            metrics.flush_sync()?;
+            trainer.save(folder, config, done)?;
+            trainer.profile.lap(Span::Part("files", "checkpoint"));
+        }
+        if trainer.profile.end_step() || stop {
+            trainer.write_profile(config, &meta, conduct)?;
+        }
+        if stop {
+            meta.seconds = seconds_before + begun.elapsed().as_secs_f64();
+            meta.write(folder.path())?;
+            return Ok(Outcome::Stopped(done));
+        }
     }
     metrics.flush_sync()?;
+    trainer.write_profile(config, &meta, conduct)?;
 
     let seconds = begun.elapsed().as_secs_f64();
     let summary = Summary {

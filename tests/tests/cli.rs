@@ -178,6 +178,21 @@ fn the_json_of_the_benches_has_the_documented_keys() {
 }
 
 #[test]
+fn runs_side_by_side_are_measured_against_one_alone() {
+    let dir = scratch("json-jobs");
+    let output = run_in(&dir, &["bench", "step", "smoke", "--jobs", "2", "--json"]);
+    let result: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&result["preset"], &result["jobs"]), (&"smoke".into(), &2.into()));
+    let rate = |key: &str| result["steps_per_second"][key].as_f64().unwrap();
+    let speed_up = result["speed_up"].as_f64().unwrap();
+    // Nobody can promise how many cores are free, but two runs are never three times one.
+    assert!(rate("one") > 0.0 && (0.5..3.0).contains(&(rate("all") / rate("one"))), "{result}");
+    assert!((0.5..3.0).contains(&speed_up), "{result}");
+    refused(&dir, &["bench", "step", "smoke", "--jobs", "2", "--threads", "2"], &["--threads"]);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn a_closed_pipe_ends_quietly() {
     let mut child = plateau()
         .arg("presets")
