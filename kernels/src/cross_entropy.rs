@@ -10,7 +10,7 @@
 //! p − 1 in f32 would be 0. (f32 training stalls on that zero: Prieto et al. 2025,
 //! arXiv:2501.04697; here it agrees with f64.)
 
-use crate::lanes::{LANES, map};
+use crate::lanes::{LANES, load, map};
 use crate::{Real, Write, elementary, lanes, parallel};
 use wide::f32x16;
 
@@ -22,25 +22,49 @@ use wide::f32x16;
 pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f32], cols: usize) {
     let work = 128 * resid.len();
     parallel::rows2((resid, cols), (row, 2), work, 1, |first, resid, row| {
-        let z = z[first * cols..].chunks_exact(cols).zip(&labels[first..]);
-        for (((z, &y), e), row) in z.zip(resid.chunks_exact_mut(cols)).zip(row.chunks_exact_mut(2))
-        {
-            let y = y as usize;
-            let max = lanes::max(z);
-            let max_all = f32x16::splat(max);
-            map([z], e, Write::Set, |[z], _| elementary::exp(z - max_all));
-            let at_label = std::mem::replace(&mut e[y], 0.0);
-            let others = lanes::sum(e);
+        // Sixteen rows at a time: alone, a row is all latency.
+        let blocks = resid.chunks_mut(LANES * cols).zip(row.chunks_mut(LANES * 2));
+        for (block, (resid, row)) in blocks.enumerate() {
+            let i0 = first + block * LANES;
+            let rows = || z[i0 * cols..].chunks_exact(cols).zip(&labels[i0..]);
+            let (mut max, mut at_label, mut others) = ([0.0; LANES], [1.0; LANES], [0.0; LANES]);
+            for (max, (z, _)) in max.iter_mut().zip(rows()) {
+                *max = lanes::max(z);
+            }
+            let sums = at_label.iter_mut().zip(&mut others).zip(&max);
+            for ((((z, &y), e), row), ((at_label, others), &max)) in
+                rows().zip(resid.chunks_exact_mut(cols)).zip(row.chunks_exact_mut(2)).zip(sums)
+            {
+                let (y, max_all) = (y as usize, f32x16::splat(max));
+                map([z], e, Write::Set, |[z], _| elementary::exp(z - max_all));
+                *at_label = std::mem::replace(&mut e[y], 0.0);
+                *others = lanes::sum(e);
+                let hit = z[y] == max && first_not_below(z, max_all) == Some(y);
+                row.copy_from_slice(&[max - z[y], f32::from(u8::from(hit))]);
+            }
+            let (at_label, others) = (f32x16::new(at_label), f32x16::new(others));
             let total = others + at_label;
-            let log =
-                if at_label == 1.0 { elementary::ln_1p(others) } else { elementary::ln(total) };
-            let hit = z[y] == max && z[..y].iter().all(|&z| z < max);
-            row.copy_from_slice(&[(max - z[y]) + log, f32::from(u8::from(hit))]);
-            let total_all = f32x16::splat(total);
-            map([], e, Write::Add, |[], e| e / total_all);
-            e[y] = -(others / total);
+            let certain = at_label.simd_eq(f32x16::splat(1.0));
+            let log = certain.select(elementary::ln_1p(others), elementary::ln(total)).to_array();
+            let (wrong, total) = ((-(others / total)).to_array(), total.to_array());
+            let results = row.chunks_exact_mut(2).zip(resid.chunks_exact_mut(cols)).zip(rows());
+            for (r, ((row, e), (_, &y))) in results.enumerate() {
+                row[0] += log[r];
+                let total = f32x16::splat(total[r]);
+                map([], e, Write::Add, |[], e| e / total);
+                e[y as usize] = wrong[r];
+            }
         }
     });
+}
+
+/// Where the first element stands that is not below x.
+#[inline(always)]
+fn first_not_below(z: &[f32], x: f32x16) -> Option<usize> {
+    z.chunks(LANES).enumerate().find_map(|(c, z)| {
+        let below = load(z, f32::NEG_INFINITY).simd_lt(x).to_bitmask();
+        (below != 0xffff).then(|| c * LANES + below.trailing_ones() as usize)
+    })
 }
 
 /// dz (+)= resid·scale, scale = dloss/rows. resid, dz: (n).
