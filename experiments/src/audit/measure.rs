@@ -1,0 +1,201 @@
+//! The times of a step, row by row, and what this machine can do at best.
+//!
+//! Steps with a clock after every op are taken in turns with steps without one, so that both see the
+//! same machine. They are real steps, the audited one first: each goes on from the last.
+//!
+//! Bandwidth is that of a triad, a = b + s·c, over working sets from a part of L1 to beyond the last
+//! cache. An op whose operands are so many bytes is measured against the smallest working set that
+//! holds them: as if they had just been used. (Operands of 4 MiB that come from memory make an op look
+//! slower than the cache is; that is the op's order in the step, and so part of what the ledger shows.)
+
+use crate::bench::{Spread, fma_peak};
+use crate::train::Trainer;
+use anyhow::{Result, bail};
+use serde::Serialize;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// How long steps are measured, and how often at most.
+const TIME: Duration = Duration::from_millis(2500);
+const REPEATS: usize = 400;
+/// Not counted: caches, clock and page tables settle.
+const WARM: usize = 3;
+
+/// Working sets of the triad: 16 KiB to 64 MiB.
+const SIZES: [u64; 7] = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20];
+
+/// The bandwidth of a working set.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bandwidth {
+    /// The working set: all three arrays, on all threads.
+    pub bytes: u64,
+    /// GB/s, reads and writes together.
+    pub gb_per_s: f64,
+}
+
+/// Medians in milliseconds, and what the machine reached.
+#[derive(Debug)]
+pub struct Times {
+    pub draw: f64,
+    pub load: f64,
+    /// By op.
+    pub forward: Vec<f64>,
+    pub loss: f64,
+    /// By op; 0 where the loss does not read it.
+    pub backward: Vec<f64>,
+    pub optimiser: f64,
+    pub entropy: f64,
+    /// Whole steps without hooks; the entropy apart.
+    pub step: Spread,
+    pub repeats: usize,
+    pub peak_gflops: f64,
+    pub bandwidth: Vec<Bandwidth>,
+}
+
+/// A clock that is read after each part.
+struct Laps(Instant);
+
+impl Laps {
+    fn ms(&mut self) -> f64 {
+        let now = Instant::now();
+        let lap = 1e3 * (now - self.0).as_secs_f64();
+        self.0 = now;
+        lap
+    }
+}
+
+/// Measures steps from `first` on.
+///
+/// # Errors
+/// If a loss or gradient is not finite.
+pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
+    let ops = trainer.model().tape.ops().count();
+    let (mut peak, mut bandwidth) = (fma_peak(threads), bandwidths(threads));
+    let (mut plain, mut entropy) = (Vec::new(), Vec::new());
+    let mut parts: [Vec<f64>; 4] = Default::default(); // draw, load, loss, optimiser
+    let mut passes: [Vec<Vec<f64>>; 2] = [vec![Vec::new(); ops], vec![Vec::new(); ops]];
+    let begun = Instant::now();
+    let mut step = first;
+    for round in 0.. {
+        let counts = round >= WARM;
+        let mut laps = Laps(Instant::now());
+        trainer.forward(step)?;
+        let forward = laps.ms();
+        trainer.entropy(step)?;
+        laps.ms();
+        trainer.update(step)?;
+        if counts {
+            plain.push(forward + laps.ms());
+        }
+        step += 1;
+
+        let mut laps = Laps(Instant::now());
+        trainer.draw(step);
+        let draw = laps.ms();
+        trainer.load();
+        let load = laps.ms();
+        let model = trainer.parts().0;
+        model.tape.forward_with(|i| {
+            let ms = laps.ms();
+            if counts {
+                passes[0][i].push(ms);
+            }
+        });
+        black_box(model.tape.loss_and_hits(model.loss));
+        let loss = laps.ms();
+        trainer.entropy(step)?;
+        let h = laps.ms();
+        let (model, optimiser) = trainer.parts();
+        model.tape.backward_with(model.loss.loss, &[1.0], |i| {
+            let ms = laps.ms();
+            if counts {
+                passes[1][i].push(ms);
+            }
+        });
+        let finite = optimiser.step(&mut model.tape, step);
+        let update = laps.ms();
+        if !finite {
+            bail!(trainer.not_finite(step, "a gradient"));
+        }
+        step += 1;
+        if counts {
+            entropy.push(h);
+            parts.iter_mut().zip([draw, load, loss, update]).for_each(|(all, ms)| all.push(ms));
+        }
+        if round % 16 == 15 {
+            peak = peak.max(fma_peak(threads));
+        }
+        if plain.len() >= REPEATS || (begun.elapsed() > TIME && plain.len() >= 5) {
+            break;
+        }
+    }
+    peak = peak.max(fma_peak(threads));
+    for (before, after) in bandwidth.iter_mut().zip(bandwidths(threads)) {
+        before.gb_per_s = before.gb_per_s.max(after.gb_per_s);
+    }
+    let median = |x: Vec<f64>| if x.is_empty() { 0.0 } else { Spread::of(x).median };
+    let [forward, backward] = passes.map(|ops| ops.into_iter().map(median).collect());
+    let [draw, load, loss, optimiser] = parts.map(median);
+    Ok(Times {
+        draw,
+        load,
+        forward,
+        loss,
+        backward,
+        optimiser,
+        entropy: median(entropy),
+        repeats: plain.len(),
+        step: Spread::of(plain),
+        peak_gflops: peak,
+        bandwidth,
+    })
+}
+
+/// GB/s of the smallest measured working set that holds so many bytes.
+pub fn of_size(bandwidth: &[Bandwidth], bytes: u64) -> f64 {
+    let holds = bandwidth.iter().find(|b| b.bytes >= bytes).or(bandwidth.last());
+    holds.map_or(f64::INFINITY, |b| b.gb_per_s)
+}
+
+fn bandwidths(threads: u16) -> Vec<Bandwidth> {
+    let one = |bytes| {
+        let per_thread = rayon::broadcast(|_| triad(bytes as usize / usize::from(threads) / 12));
+        Bandwidth { bytes, gb_per_s: per_thread.into_iter().sum() }
+    };
+    SIZES.into_iter().map(one).collect()
+}
+
+/// GB/s of a = b + s·c over arrays of n values: the best of seven blocks of about a millisecond.
+fn triad(n: usize) -> f64 {
+    let n = n.max(1);
+    let (mut a, b, c) = (vec![0.0_f32; n], vec![1.0_f32; n], vec![2.0_f32; n]);
+    let rounds = (1_usize << 23).div_ceil(12 * n);
+    let mut best: f64 = 0.0;
+    for _ in 0..7 {
+        let start = Instant::now();
+        for _ in 0..rounds {
+            let (b, c, s) = (black_box(&b), black_box(&c), black_box(0.5));
+            for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+                *a = c.mul_add(s, *b);
+            }
+            black_box(&mut a);
+        }
+        best = best.max((12 * n * rounds) as f64 / start.elapsed().as_secs_f64() / 1e9);
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_op_is_measured_against_the_smallest_working_set_that_holds_it() {
+        let all = [(10, 4.0), (20, 3.0), (40, 2.0)]
+            .map(|(bytes, gb_per_s)| Bandwidth { bytes, gb_per_s });
+        assert_eq!(
+            [1, 10, 11, 40, 41].map(|bytes| of_size(&all, bytes)),
+            [4.0, 4.0, 3.0, 2.0, 2.0]
+        );
+    }
+}

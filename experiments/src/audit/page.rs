@@ -1,0 +1,4 @@
+use super::Ledger;
+pub fn html(_: &Ledger) -> String {
+    String::new()
+}
