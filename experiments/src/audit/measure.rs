@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// How long steps are measured, and how often at most.
 const TIME: Duration = Duration::from_millis(2500);
 const REPEATS: usize = 400;
+/// One step in so many counts, the quietest: whatever else the machine does only ever adds time, and a
+/// mean, unlike a median, keeps the sum of the parts.
+const QUIET: usize = 4;
 /// Not counted: caches, clock and page tables settle.
 const WARM: usize = 3;
 
@@ -33,7 +36,7 @@ pub struct Bandwidth {
     pub gb_per_s: f64,
 }
 
-/// Medians in milliseconds, and what the machine reached.
+/// Milliseconds of each part, means over the quietest steps, and what the machine reached.
 #[derive(Debug)]
 pub struct Times {
     pub draw: f64,
@@ -45,11 +48,32 @@ pub struct Times {
     pub backward: Vec<f64>,
     pub optimiser: f64,
     pub entropy: f64,
-    /// Whole steps without hooks; the entropy apart.
-    pub step: Spread,
+    /// Whole steps without hooks, the entropy apart: the mean of the quietest, and all.
+    pub step: f64,
+    pub steps: Spread,
     pub repeats: usize,
     pub peak_gflops: f64,
     pub bandwidth: Vec<Bandwidth>,
+}
+
+/// One step, part by part.
+#[derive(Default)]
+struct Parts {
+    draw: f64,
+    load: f64,
+    forward: Vec<f64>,
+    loss: f64,
+    backward: Vec<f64>,
+    optimiser: f64,
+    entropy: f64,
+}
+
+impl Parts {
+    /// Of the step itself: the entropy is on top.
+    fn sum(&self) -> f64 {
+        let ops: f64 = self.forward.iter().chain(&self.backward).sum();
+        self.draw + self.load + ops + self.loss + self.optimiser
+    }
 }
 
 /// A clock that is read after each part.
@@ -71,61 +95,48 @@ impl Laps {
 pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
     let ops = trainer.model().tape.ops().count();
     let (mut peak, mut bandwidth) = (fma_peak(threads), bandwidths(threads));
-    let (mut plain, mut entropy) = (Vec::new(), Vec::new());
-    let mut parts: [Vec<f64>; 4] = Default::default(); // draw, load, loss, optimiser
-    let mut passes: [Vec<Vec<f64>>; 2] = [vec![Vec::new(); ops], vec![Vec::new(); ops]];
+    let (mut plain, mut hooked) = (Vec::new(), Vec::new());
     let begun = Instant::now();
     let mut step = first;
     for round in 0.. {
-        let counts = round >= WARM;
         let mut laps = Laps(Instant::now());
         trainer.forward(step)?;
         let forward = laps.ms();
         trainer.entropy(step)?;
         laps.ms();
         trainer.update(step)?;
-        if counts {
-            plain.push(forward + laps.ms());
-        }
+        let whole = forward + laps.ms();
         step += 1;
 
+        let mut parts =
+            Parts { forward: vec![0.0; ops], backward: vec![0.0; ops], ..Parts::default() };
         let mut laps = Laps(Instant::now());
         trainer.draw(step);
-        let draw = laps.ms();
+        parts.draw = laps.ms();
         trainer.load();
-        let load = laps.ms();
+        parts.load = laps.ms();
         let model = trainer.parts().0;
-        model.tape.forward_with(|i| {
-            let ms = laps.ms();
-            if counts {
-                passes[0][i].push(ms);
-            }
-        });
+        model.tape.forward_with(|i| parts.forward[i] = laps.ms());
         black_box(model.tape.loss_and_hits(model.loss));
-        let loss = laps.ms();
+        parts.loss = laps.ms();
         trainer.entropy(step)?;
-        let h = laps.ms();
+        parts.entropy = laps.ms();
         let (model, optimiser) = trainer.parts();
-        model.tape.backward_with(model.loss.loss, &[1.0], |i| {
-            let ms = laps.ms();
-            if counts {
-                passes[1][i].push(ms);
-            }
-        });
+        model.tape.backward_with(model.loss.loss, &[1.0], |i| parts.backward[i] = laps.ms());
         let finite = optimiser.step(&mut model.tape, step);
-        let update = laps.ms();
+        parts.optimiser = laps.ms();
         if !finite {
             bail!(trainer.not_finite(step, "a gradient"));
         }
         step += 1;
-        if counts {
-            entropy.push(h);
-            parts.iter_mut().zip([draw, load, loss, update]).for_each(|(all, ms)| all.push(ms));
+        if round >= WARM {
+            plain.push(whole);
+            hooked.push(parts);
         }
         if round % 16 == 15 {
             peak = peak.max(fma_peak(threads));
         }
-        if plain.len() >= REPEATS || (begun.elapsed() > TIME && plain.len() >= 5) {
+        if plain.len() >= REPEATS || (begun.elapsed() > TIME && plain.len() >= 8) {
             break;
         }
     }
@@ -133,19 +144,23 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
     for (before, after) in bandwidth.iter_mut().zip(bandwidths(threads)) {
         before.gb_per_s = before.gb_per_s.max(after.gb_per_s);
     }
-    let median = |x: Vec<f64>| if x.is_empty() { 0.0 } else { Spread::of(x).median };
-    let [forward, backward] = passes.map(|ops| ops.into_iter().map(median).collect());
-    let [draw, load, loss, optimiser] = parts.map(median);
+    let repeats = plain.len();
+    let steps = Spread::of(plain.clone());
+    plain.sort_by(f64::total_cmp);
+    hooked.sort_by(|a, b| a.sum().total_cmp(&b.sum()));
+    let quiet = &hooked[..repeats.div_ceil(QUIET)];
+    let mean = |of: &dyn Fn(&Parts) -> f64| quiet.iter().map(of).sum::<f64>() / quiet.len() as f64;
     Ok(Times {
-        draw,
-        load,
-        forward,
-        loss,
-        backward,
-        optimiser,
-        entropy: median(entropy),
-        repeats: plain.len(),
-        step: Spread::of(plain),
+        draw: mean(&|p| p.draw),
+        load: mean(&|p| p.load),
+        forward: (0..ops).map(|i| mean(&|p| p.forward[i])).collect(),
+        loss: mean(&|p| p.loss),
+        backward: (0..ops).map(|i| mean(&|p| p.backward[i])).collect(),
+        optimiser: mean(&|p| p.optimiser),
+        entropy: mean(&|p| p.entropy),
+        step: plain[..quiet.len()].iter().sum::<f64>() / quiet.len() as f64,
+        steps,
+        repeats,
         peak_gflops: peak,
         bandwidth,
     })

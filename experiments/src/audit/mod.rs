@@ -118,7 +118,7 @@ struct Row {
     outputs: Vec<Matrix>,
     flops: u64,
     bytes: u64,
-    /// The median over the repeats.
+    /// The mean over the quietest quarter of the repeats.
     ms: f64,
     gflops: f64,
     /// No less time than this: the larger of flops / peak and bytes / bandwidth.
@@ -158,13 +158,16 @@ struct Totals {
     kept_bytes: u64,
     /// The sum of the rows' times.
     ms: f64,
-    /// Whole steps without hooks, taken in turns with the measured ones.
-    step_ms: Spread,
-    /// ms / the median of step_ms.
+    /// Whole steps without hooks, taken in turns with the measured ones: the mean of the quietest
+    /// quarter.
+    step_ms: f64,
+    /// All of them.
+    steps_ms: Spread,
+    /// ms / step_ms.
     reconciled: f64,
     /// The sum of the rows' floors.
     floor_ms: f64,
-    /// The median of step_ms / floor_ms.
+    /// step_ms / floor_ms.
     over_floor: f64,
     /// How often each row was timed.
     repeats: usize,
@@ -436,9 +439,10 @@ fn ledger(
         kept_bytes: rows.iter().map(|r| r.kept_bytes).sum(),
         ms,
         step_ms: times.step,
-        reconciled: ms / times.step.median,
+        steps_ms: times.steps,
+        reconciled: ms / times.step,
         floor_ms,
-        over_floor: times.step.median / floor_ms,
+        over_floor: times.step / floor_ms,
         repeats: times.repeats,
     };
     // f64::max passes over a NaN, which is to be seen.

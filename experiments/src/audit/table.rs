@@ -122,16 +122,17 @@ fn verdict(text: &mut String, l: &Ledger) {
     let t = &l.totals;
     let _ = write!(
         text,
-        "\nThe rows' times sum to {:.1} % of a step measured without them: {:.3} of {:.3} ms \
-         (min {:.3}, max {:.3}; medians of {}).\n\
+        "\nThe rows' times sum to {:.1} % of a step measured without hooks: {:.3} of {:.3} ms (means of \
+         the quietest quarter of {}; all: min {:.3}, median {:.3}, max {:.3}).\n\
          The floor, each row's flops at {:.0} GFLOP/s or its bytes at the bandwidth of their size, is \
          {:.3} ms: the step takes {:.2} times that.\n",
         100.0 * t.reconciled,
         t.ms,
-        t.step_ms.median,
-        t.step_ms.min,
-        t.step_ms.max,
+        t.step_ms,
         t.repeats,
+        t.steps_ms.min,
+        t.steps_ms.median,
+        t.steps_ms.max,
         l.peak_gflops,
         t.floor_ms,
         t.over_floor,
