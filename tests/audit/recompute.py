@@ -374,7 +374,7 @@ def unnamed_of_one_layer(s, blocks, x_final, embed, normed, project):
     role = {}
     for op in s.about["ops"]:
         (y, *kept), ins = op["outputs"], op["inputs"]
-        block = next((int(i.split(".")[1]) for i in ins if i.startswith("blocks.")), 0)
+        block = next((int(i.split(".")[1]) for i in ins[1:] if i.startswith("blocks.")), 0)
         known = [role.get(i, i) for i in ins]
         unnamed = y.startswith("op")
         if op["op"] == "gather":
