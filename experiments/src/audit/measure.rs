@@ -65,11 +65,9 @@ struct Parts {
     loss: f64,
     backward: Vec<f64>,
     optimiser: f64,
-    entropy: f64,
 }
 
 impl Parts {
-    /// Of the step itself: the entropy is on top.
     fn sum(&self) -> f64 {
         let ops: f64 = self.forward.iter().chain(&self.backward).sum();
         self.draw + self.load + ops + self.loss + self.optimiser
@@ -95,7 +93,7 @@ impl Laps {
 pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
     let ops = trainer.model().tape.ops().count();
     let (mut peak, mut bandwidth) = (fma_peak(threads), bandwidths(threads));
-    let (mut plain, mut hooked) = (Vec::new(), Vec::new());
+    let (mut plain, mut hooked, mut entropy) = (Vec::new(), Vec::new(), Vec::new());
     let begun = Instant::now();
     let mut step = first;
     for round in 0.. {
@@ -120,7 +118,7 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
         black_box(model.tape.loss_and_hits(model.loss));
         parts.loss = laps.ms();
         trainer.entropy(step)?;
-        parts.entropy = laps.ms();
+        let h = laps.ms();
         let (model, optimiser) = trainer.parts();
         model.tape.backward_with(model.loss.loss, &[1.0], |i| parts.backward[i] = laps.ms());
         let finite = optimiser.step(&mut model.tape, step);
@@ -132,6 +130,7 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
         if round >= WARM {
             plain.push(whole);
             hooked.push(parts);
+            entropy.push(h);
         }
         if round % 16 == 15 {
             peak = peak.max(fma_peak(threads));
@@ -145,8 +144,6 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
         before.gb_per_s = before.gb_per_s.max(after.gb_per_s);
     }
     let repeats = plain.len();
-    let steps = Spread::of(plain.clone());
-    plain.sort_by(f64::total_cmp);
     hooked.sort_by(|a, b| a.sum().total_cmp(&b.sum()));
     let quiet = &hooked[..repeats.div_ceil(QUIET)];
     let mean = |of: &dyn Fn(&Parts) -> f64| quiet.iter().map(of).sum::<f64>() / quiet.len() as f64;
@@ -157,13 +154,20 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
         loss: mean(&|p| p.loss),
         backward: (0..ops).map(|i| mean(&|p| p.backward[i])).collect(),
         optimiser: mean(&|p| p.optimiser),
-        entropy: mean(&|p| p.entropy),
-        step: plain[..quiet.len()].iter().sum::<f64>() / quiet.len() as f64,
-        steps,
+        entropy: quietest(entropy),
+        step: quietest(plain.clone()),
+        steps: Spread::of(plain),
         repeats,
         peak_gflops: peak,
         bandwidth,
     })
+}
+
+/// The mean of the quietest.
+fn quietest(mut ms: Vec<f64>) -> f64 {
+    ms.sort_by(f64::total_cmp);
+    let quiet = &ms[..ms.len().div_ceil(QUIET)];
+    quiet.iter().sum::<f64>() / quiet.len() as f64
 }
 
 /// GB/s of the smallest measured working set that holds so many bytes.

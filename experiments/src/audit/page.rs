@@ -33,8 +33,8 @@ pub fn html(l: &Ledger) -> String {
          fused multiply-adds, the slopes are its bandwidths, by size of the working set. Copies, which \
          compute nothing, have no place here.</p>\n<div class=\"wide\">{}</div>\n</section>\n\
          <section>\n<h2>Where the time goes</h2>\n<p class=\"muted\">Forward above, backward below, in \
-         microseconds; the black line is each one's floor: flops at the peak or bytes at the bandwidth, \
-         whichever takes longer.</p>\n<div class=\"wide\">{}</div>\n</section>\n",
+         microseconds; the line across each bar is its floor: flops at the peak or bytes at the \
+         bandwidth, whichever takes longer.</p>\n<div class=\"wide\">{}</div>\n</section>\n",
         roofline(l),
         bars(l),
     );
@@ -122,16 +122,19 @@ fn class(pass: Pass) -> &'static str {
     }
 }
 
-/// Where a value stands between two powers of ten: 0 to 1.
-fn between(value: f64, (low, high): (i32, i32)) -> f64 {
-    (value.log10() - f64::from(low)) / f64::from(high - low)
+/// Where a value stands between two others on a logarithmic axis: 0 to 1.
+fn between(value: f64, (low, high): (f64, f64)) -> f64 {
+    (value / low).log10() / (high / low).log10()
 }
 
-/// The powers of ten around all values.
-fn decades(values: impl Iterator<Item = f64> + Clone) -> (i32, i32) {
-    let low = values.clone().fold(f64::INFINITY, f64::min).log10().floor() as i32;
-    let high = values.fold(0.0, f64::max).log10().ceil() as i32;
-    (low, high.max(low + 1))
+/// A logarithmic axis around all values, with some room at both ends.
+fn around(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    (values.clone().fold(f64::INFINITY, f64::min) / 1.6, 1.6 * values.fold(0.0, f64::max))
+}
+
+/// The powers of ten on an axis.
+fn decades((low, high): (f64, f64)) -> impl Iterator<Item = i32> {
+    low.log10().ceil() as i32..=high.log10().floor() as i32
 }
 
 /// The roofs that are drawn: every other working set.
@@ -144,8 +147,8 @@ fn roofline(l: &Ledger) -> String {
     let intensity = |r: &Row| r.flops as f64 / r.bytes as f64;
     let ridge =
         l.peak_gflops / l.bandwidth.iter().map(|b| b.gb_per_s).fold(f64::INFINITY, f64::min);
-    let xs = decades(computing.iter().map(|r| intensity(r)).chain([ridge]));
-    let ys = decades(computing.iter().map(|r| r.gflops).chain([l.peak_gflops]));
+    let xs = around(computing.iter().map(|r| intensity(r)).chain([ridge]));
+    let ys = around(computing.iter().map(|r| r.gflops).chain([l.peak_gflops]));
     let x = |v: f64| left + width * between(v, xs);
     let y = |v: f64| top + height * (1.0 - between(v, ys));
     let mut svg = format!(
@@ -154,7 +157,7 @@ fn roofline(l: &Ledger) -> String {
         computing.len(),
         l.peak_gflops
     );
-    for e in ys.0..=ys.1 {
+    for e in decades(ys) {
         let at = y(10f64.powi(e));
         let _ = write!(
             svg,
@@ -165,7 +168,7 @@ fn roofline(l: &Ledger) -> String {
             power(e),
         );
     }
-    for e in xs.0..=xs.1 {
+    for e in decades(xs) {
         let at = x(10f64.powi(e));
         let _ = write!(
             svg,
@@ -185,48 +188,35 @@ fn roofline(l: &Ledger) -> String {
     );
 
     // Roofs, and boxes that labels must keep clear of: (left, top, right, bottom).
-    let mut taken: Vec<[f64; 4]> = Vec::new();
-    let (peak, floor) = (l.peak_gflops, 10f64.powi(ys.0));
-    let start = |b: f64| 10f64.powi(xs.0).max(floor / b);
+    let peak = l.peak_gflops;
+    let ridge = x((peak / l.bandwidth[0].gb_per_s).max(xs.0));
     let _ = write!(
         svg,
-        "<line class=\"roof peak\" x1=\"{:.1}\" x2=\"{}\" y1=\"{2:.1}\" y2=\"{2:.1}\"/>",
-        x((peak / l.bandwidth[0].gb_per_s).max(10f64.powi(xs.0))),
+        "<line class=\"roof peak\" x1=\"{ridge:.1}\" x2=\"{0}\" y1=\"{1:.1}\" y2=\"{1:.1}\"/>\
+         <text class=\"end\" x=\"{0}\" y=\"{1:.1}\" dy=\"-6\">{peak:.0} GFLOP/s</text>",
         left + width,
         y(peak)
     );
-    let text = format!("{peak:.0} GFLOP/s");
-    let _ = write!(
-        svg,
-        "<text class=\"end\" x=\"{}\" y=\"{:.1}\" dy=\"-6\">{text}</text>",
-        left + width,
-        y(peak)
-    );
-    taken.push([left + width - 90.0, y(peak) - 20.0, left + width, y(peak)]);
+    let mut taken = vec![
+        [ridge, y(peak) - 3.0, left + width, y(peak) + 3.0],
+        [left + width - 90.0, y(peak) - 20.0, left + width, y(peak)],
+    ];
+    // All slopes are parallel, y = bandwidth·x on logarithmic axes; the text runs along.
+    let rise = (height / (ys.1 / ys.0).log10()) / (width / (xs.1 / xs.0).log10());
+    let angle = -rise.atan().to_degrees();
     for b in l.bandwidth.iter().step_by(ROOFS) {
-        let from = start(b.gb_per_s);
-        let (x1, y1) = (x(from), y(b.gb_per_s * from));
+        let from = xs.0.max(ys.0 / b.gb_per_s);
         let (x2, y2) = (x(peak / b.gb_per_s), y(peak));
         let _ = write!(
             svg,
-            "<line class=\"roof\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
+            "<line class=\"roof\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>\
+             <text class=\"end\" transform=\"translate({x2:.1} {y2:.1}) rotate({angle:.1})\" dx=\"-16\" \
+             dy=\"-4\" style=\"font-size:11px\">{}, {:.0} GB/s</text>",
+            x(from),
+            y(b.gb_per_s * from),
+            size(b.bytes),
+            b.gb_per_s
         );
-    }
-    // Each slope's label on a row of its own below the peak's left end, in the slopes' order.
-    for (i, b) in l.bandwidth.iter().step_by(ROOFS).enumerate() {
-        let row = y(peak) + 4.0 + 15.0 * i as f64;
-        let text = format!("{}iB: {:.0} GB/s", size(b.bytes), b.gb_per_s);
-        let at = x((peak / l.bandwidth[0].gb_per_s).max(10f64.powi(xs.0))) - 150.0;
-        let on =
-            10f64.powf(((top + height - row) / height) * f64::from(ys.1 - ys.0) + f64::from(ys.0));
-        let end = x(on / b.gb_per_s);
-        let _ = write!(
-            svg,
-            "<line class=\"lead\" x1=\"{:.1}\" x2=\"{end:.1}\" y1=\"{row:.1}\" y2=\"{row:.1}\"/>\
-             <text x=\"{at:.1}\" y=\"{row:.1}\" dy=\".32em\">{text}</text>",
-            at + 112.0
-        );
-        taken.push([at, row - 7.0, end, row + 7.0]);
     }
 
     let mut dots: Vec<(&Row, f64, f64)> =
@@ -434,7 +424,7 @@ fn environment(page: &mut String, l: &Ledger) {
     page.push_str("<section>\n<h2>Environment</h2>\n<table class=\"keys\">\n");
     let m = &l.machine;
     let bandwidth: Vec<String> =
-        l.bandwidth.iter().map(|b| format!("{}iB {:.0}", size(b.bytes), b.gb_per_s)).collect();
+        l.bandwidth.iter().map(|b| format!("{} {:.0}", size(b.bytes), b.gb_per_s)).collect();
     for (key, value) in [
         ("version", m.version.clone()),
         ("commit", m.commit.clone()),

@@ -122,10 +122,10 @@ fn verdict(text: &mut String, l: &Ledger) {
     let t = &l.totals;
     let _ = write!(
         text,
-        "\nThe rows' times sum to {:.1} % of a step measured without hooks: {:.3} of {:.3} ms (means of \
-         the quietest quarter of {}; all: min {:.3}, median {:.3}, max {:.3}).\n\
+        "\nThe rows' times sum to {:.1} % of a step measured without hooks: {:.3} of {:.3} ms.\n\
+         (Means of the quietest quarter of {}; all the steps: min {:.3}, median {:.3}, max {:.3} ms.)\n\
          The floor, each row's flops at {:.0} GFLOP/s or its bytes at the bandwidth of their size, is \
-         {:.3} ms: the step takes {:.2} times that.\n",
+         {:.3} ms:\nthe step takes {:.2} times that. Bandwidth (triad), GB/s:",
         100.0 * t.reconciled,
         t.ms,
         t.step_ms,
@@ -137,14 +137,14 @@ fn verdict(text: &mut String, l: &Ledger) {
         t.floor_ms,
         t.over_floor,
     );
-    text.push_str("Bandwidth (triad):");
-    for b in &l.bandwidth {
-        let _ = write!(text, " {} {:.0}", size(b.bytes), b.gb_per_s);
+    for (i, b) in l.bandwidth.iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        let _ = write!(text, "{comma} {} {:.0}", size(b.bytes), b.gb_per_s);
     }
     let (w, t) = (&l.worst, &l.tolerance);
     let _ = writeln!(
         text,
-        " GB/s.\n\
+        ".\n\
          Largest errors against f64: values {:.1e} (at most {:.0e}), gradients {:.1e} ({:.0e}), AdamW \
          {:.1e} ({:.0e}).\n\
          Gradient check: the f64 gradients are those of central differences to {:.1e} ({:.0e}).",
@@ -161,5 +161,5 @@ fn verdict(text: &mut String, l: &Ledger) {
 
 /// A power of two of bytes.
 pub fn size(bytes: u64) -> String {
-    if bytes < 1 << 20 { format!("{}K", bytes >> 10) } else { format!("{}M", bytes >> 20) }
+    if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
 }
