@@ -41,6 +41,9 @@ pub struct OpCheck {
 /// smallest of their errors counts. A large step may cross a kink of ReLU, a small one drowns in
 /// rounding; no step makes a wrong gradient right.
 const STEPS: [f64; 3] = [1e-5, 1e-7, 1e-9];
+/// The check is made so far beside the actual inputs, again as a share: an f32 that lies exactly on a
+/// kink, as a sum of two may, has no slope.
+const NUDGE: f64 = 1e-6;
 /// An error below this ends the search for a better step.
 const CLOSE: f64 = 1e-6;
 
@@ -106,9 +109,8 @@ pub fn check_op(tape: &mut Tape, i: usize, reached: bool) -> OpCheck {
         return OpCheck { value_error, gradient_error: None, difference_error: None };
     }
     let upstream: Vec<f64> = tape.grad(outputs[0]).iter().map(|&u| u.into()).collect();
-    let d64 = reference.backward_ref(&args, &upstream);
-    let difference_error = slopes_error(op, args, &d64, &upstream);
-    let d64 = by_input(&inputs, d64);
+    let d64 = by_input(&inputs, reference.backward_ref(&args, &upstream));
+    let difference_error = slopes_error(op, args, &upstream);
     let gradient_error = relative(d64.iter().flat_map(|(x, d)| pairs(tape.grad(*x), d)));
     OpCheck {
         value_error,
@@ -119,14 +121,19 @@ pub fn check_op(tape: &mut Tape, i: usize, reached: bool) -> OpCheck {
 
 /// The largest error of a slope along a random direction of ±rms(x), over the inputs x; errors are
 /// shares of √Σ (rms(x)·‖dx‖)², the slope that a random direction through all inputs can be expected to have.
-fn slopes_error(op: &dyn Op, mut args: Args<f64>, d64: &[Vec<f64>], upstream: &[f64]) -> f64 {
+fn slopes_error(op: &dyn Op, mut args: Args<f64>, upstream: &[f64]) -> f64 {
     let squares = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
     let scale = |x: &Vec<f64>| match (squares(x) / x.len() as f64).sqrt() {
         rms if rms > 0.0 => rms,
         _ => 1.0,
     };
     let scales: Vec<f64> = args.inputs.iter().map(scale).collect();
-    let size = scales.iter().zip(d64).map(|(s, d)| s * s * squares(d)).sum::<f64>().sqrt();
+    let mut draw = draws(0);
+    for (x, scale) in args.inputs.iter_mut().zip(&scales) {
+        x.iter_mut().for_each(|x| *x += NUDGE * scale * f64::from(draw()));
+    }
+    let d64 = Reference::<f64>::backward_ref(op, &args, upstream);
+    let size = scales.iter().zip(&d64).map(|(s, d)| s * s * squares(d)).sum::<f64>().sqrt();
     if size == 0.0 {
         return 0.0; // no element of any input matters
     }
@@ -260,5 +267,106 @@ mod tests {
             assert!(op.files().len() > 1, "{}: a kernel", case.name);
             assert!(op.files().iter().all(|file| root.join(file).exists()), "{:?}", op.files());
         }
+    }
+
+    #[test]
+    fn a_wrong_gradient_or_value_is_seen_where_the_op_stands() {
+        let mut tape = Tape::new(1, true);
+        let (x, w) = (tape.param("x", 40, 30), tape.param("w", 30, 20));
+        let (pre, y) = tape.linear_act(x, w, None, crate::Act::Relu);
+        let mut draw = draws(3);
+        for var in [x, w] {
+            tape.value_mut(var).fill_with(&mut draw);
+        }
+        tape.forward();
+        let upstream: Vec<f32> = tape.value(y).iter().map(|_| draw()).collect();
+        tape.backward_from(y, &upstream);
+        let right = check_op(&mut tape, 0, true);
+        assert!(right.value_error < 1e-6 && right.gradient_error.unwrap() < 1e-6, "{right:?}");
+        assert!(right.difference_error.unwrap() < 1e-6, "{right:?}");
+        // The backward reads pre: where it is wrong, value and gradient are.
+        tape.value_mut(pre).iter_mut().for_each(|pre| *pre = -*pre);
+        let wrong = check_op(&mut tape, 0, true);
+        assert!(wrong.value_error > 0.1 && wrong.gradient_error.unwrap() > 0.1, "{wrong:?}");
+    }
+
+    #[test]
+    fn inputs_on_a_kink_are_no_error() {
+        let mut tape = Tape::new(1, true);
+        let x = tape.param("x", 40, 30);
+        let y = tape.act(x, crate::Act::Relu);
+        tape.value_mut(x).fill_with(draws(3));
+        tape.value_mut(x).iter_mut().step_by(3).for_each(|x| *x = 0.0);
+        tape.forward();
+        tape.backward_from(y, &[0.5; 1200]);
+        let check = check_op(&mut tape, 0, true);
+        assert!(check.difference_error.unwrap() < 1e-6, "{check:?}");
+    }
+
+    /// y = x², whose f64 reference claims dx = x·dy: only the differences can tell.
+    #[derive(Debug)]
+    struct Square(Var, Var);
+
+    impl<T: kernels::Real> Reference<T> for Square {
+        fn forward_ref(&self, a: &Args<T>) -> Vec<Vec<T>> {
+            vec![a.inputs[0].iter().map(|&x| x * x).collect()]
+        }
+        fn backward_ref(&self, a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
+            vec![a.inputs[0].iter().zip(dy).map(|(&x, &dy)| x * dy).collect()]
+        }
+    }
+
+    impl Op for Square {
+        fn name(&self) -> &'static str {
+            "square"
+        }
+        fn formula(&self) -> [String; 2] {
+            ["y = x²", "dx = x·dy"].map(String::from)
+        }
+        fn files(&self) -> &'static [&'static str] {
+            &[file!()]
+        }
+        fn inputs(&self) -> Vec<Var> {
+            vec![self.0]
+        }
+        fn outputs(&self) -> Vec<Var> {
+            vec![self.1]
+        }
+        fn kept(&self) -> &'static [&'static str] {
+            &[]
+        }
+        fn index(&self) -> Option<crate::Index> {
+            None
+        }
+        fn forward(&self, s: &mut crate::Store) {
+            s.write(self.1, |s, y| y.iter_mut().zip(s.value(self.0)).for_each(|(y, x)| *y = x * x));
+        }
+        fn backward(&self, s: &mut crate::Store) {
+            s.write_grad(self.0, |s, dx, _| {
+                let terms = s.value(self.0).iter().zip(s.grad(self.1));
+                dx.iter_mut().zip(terms).for_each(|(dx, (x, dy))| *dx = x * dy);
+            });
+        }
+        fn flops(&self, _: &crate::Store) -> (u64, u64) {
+            (0, 0)
+        }
+        fn bytes(&self, _: &crate::Store) -> (u64, u64) {
+            (0, 0)
+        }
+    }
+
+    #[test]
+    fn a_wrong_reference_is_seen_by_the_differences() {
+        let mut tape = Tape::new(1, true);
+        let x = tape.param("x", 7, 5);
+        let y = tape.result(Rows::Fixed(7), 5);
+        tape.push(Square(x, y));
+        tape.value_mut(x).fill_with(draws(1));
+        tape.forward();
+        let upstream: Vec<f32> = (0..35).map(|i| i as f32 - 10.0).collect();
+        tape.backward_from(y, &upstream);
+        let check = check_op(&mut tape, 0, true);
+        assert!(check.value_error < 1e-6 && check.gradient_error.unwrap() < 1e-6, "{check:?}");
+        assert!(check.difference_error.unwrap() > 0.1, "{check:?}");
     }
 }
