@@ -16,8 +16,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// How long steps are measured, and how often at most.
-const TIME: Duration = Duration::from_millis(2500);
-const REPEATS: usize = 400;
+const TIME: Duration = Duration::from_secs(2);
+const REPEATS: usize = 200;
 /// One step in so many counts, the quietest: whatever else the machine does only ever adds time, and a
 /// mean, unlike a median, keeps the sum of the parts.
 const QUIET: usize = 4;
