@@ -33,7 +33,7 @@ impl Dump {
         let mut dump = Dump { tensors: BTreeMap::new(), about: Value::Null };
         let (rows, pairs, labels) = trainer.drawn();
         let (rows, b) = (rows.to_vec(), rows.len());
-        let equals = (super::n_ctx(config) == 3).then(|| config.task.symbols() as u32);
+        let equals = (super::rows::n_ctx(config) == 3).then(|| config.task.symbols() as u32);
         let tokens: Vec<u32> =
             pairs.iter().flat_map(|ab| ab.iter().copied().chain(equals)).collect();
         dump.whole("rows", vec![b], &rows);

@@ -16,20 +16,21 @@ mod check;
 mod dump;
 mod measure;
 mod page;
+mod rows;
 mod table;
 
 use crate::bench::Spread;
 use crate::cli::{say, trainer};
-use crate::config::{Config, ModelConfig};
+use crate::config::Config;
 use crate::pool;
 use crate::run::meta::Meta;
 use crate::run::write_whole;
 use crate::train::Trainer;
 use anyhow::{Result, bail};
 use autograd::gradcheck::OpCheck;
-use autograd::{Op, Tape, Var};
 use check::Checks;
 use measure::{Bandwidth, Times};
+use rows::Row;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -103,54 +104,6 @@ struct Machine {
     date: String,
 }
 
-/// One thing that a step does.
-#[derive(Debug, Serialize)]
-struct Row {
-    /// The number of the op on the tape; null for what is not one.
-    op: Option<usize>,
-    pass: Pass,
-    kind: String,
-    /// The result's name.
-    name: String,
-    formula: String,
-    files: Vec<String>,
-    inputs: Vec<Matrix>,
-    outputs: Vec<Matrix>,
-    flops: u64,
-    bytes: u64,
-    /// The mean over the quietest quarter of the repeats.
-    ms: f64,
-    gflops: f64,
-    /// No less time than this: the larger of flops / peak and bytes / bandwidth.
-    floor_ms: f64,
-    /// floor_ms / ms.
-    roof_share: f64,
-    /// What is held until the step is over: results and what the backward needs; of a backward the
-    /// gradients of the results; of AdamW parameters, gradients, moments.
-    kept_bytes: u64,
-    /// Against the f64 reference; null where nothing is rounded.
-    error: Option<f64>,
-    /// Of a backward, against central differences.
-    gradient_check: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Pass {
-    Batch,
-    Forward,
-    Loss,
-    Backward,
-    Optimiser,
-    Observer,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Matrix {
-    name: String,
-    shape: [usize; 2],
-}
-
 #[derive(Debug, Serialize)]
 struct Totals {
     flops: u64,
@@ -194,7 +147,7 @@ fn audit(args: &AuditArgs) -> Result<()> {
     let (config, mut trainer, step) = trainer(&args.experiment, &args.set, args.step)?;
     let checks = check::check(&mut trainer, &config, step, args.dump.as_deref())?;
     let times = measure::times(&mut trainer, step, args.threads)?;
-    let ledger = ledger(args, &config, &mut trainer, step, &checks, &times);
+    let ledger = ledger(args, &config, &trainer, step, &checks, &times);
     if let Some(path) = &args.page {
         write_whole(path, page::html(&ledger).as_bytes())?;
     }
@@ -220,216 +173,15 @@ fn audit(args: &AuditArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is known of a row before it is timed.
-struct Entry {
-    op: Option<usize>,
-    pass: Pass,
-    kind: &'static str,
-    name: String,
-    formula: String,
-    files: &'static [&'static str],
-    inputs: Vec<Matrix>,
-    outputs: Vec<Matrix>,
-    flops: u64,
-    bytes: u64,
-    kept_bytes: u64,
-    error: Option<f64>,
-    gradient_check: Option<f64>,
-}
-
-impl Entry {
-    /// With its time; `peak` in GFLOP/s.
-    fn timed(self, ms: f64, peak: f64, bandwidth: &[Bandwidth]) -> Row {
-        let compute = self.flops as f64 / peak / 1e6;
-        let memory = self.bytes as f64 / measure::of_size(bandwidth, self.bytes) / 1e6;
-        let floor_ms = compute.max(memory);
-        Row {
-            op: self.op,
-            pass: self.pass,
-            kind: self.kind.to_string(),
-            name: self.name,
-            formula: self.formula,
-            files: self.files.iter().map(|file| file.to_string()).collect(),
-            inputs: self.inputs,
-            outputs: self.outputs,
-            flops: self.flops,
-            bytes: self.bytes,
-            ms,
-            gflops: self.flops as f64 / ms / 1e6,
-            floor_ms,
-            roof_share: floor_ms / ms,
-            kept_bytes: self.kept_bytes,
-            error: self.error,
-            gradient_check: self.gradient_check,
-        }
-    }
-}
-
-/// Length of the model's input.
-fn n_ctx(config: &Config) -> usize {
-    match &config.model {
-        ModelConfig::OneLayer(model) => model.tokens.n_ctx(),
-        ModelConfig::Mlp(model) => model.tokens.n_ctx(),
-    }
-}
-
-fn matrices(tape: &Tape, values: &[Var]) -> Vec<Matrix> {
-    let matrix = |&x: &Var| Matrix { name: tape.label(x), shape: tape.shape(x).into() };
-    values.iter().map(matrix).collect()
-}
-
-fn bytes_of_grads(tape: &Tape, values: &[Var]) -> u64 {
-    values.iter().map(|&x| 4 * tape.grad(x).len() as u64).sum()
-}
-
-fn forward_entry(tape: &Tape, i: usize, op: &dyn Op, check: &OpCheck) -> Entry {
-    let (inputs, outputs) = (op.inputs(), op.outputs());
-    let [formula, _] = op.formula();
-    Entry {
-        op: Some(i),
-        pass: Pass::Forward,
-        kind: op.name(),
-        name: tape.label(outputs[0]),
-        formula,
-        files: op.files(),
-        inputs: matrices(tape, &inputs),
-        outputs: matrices(tape, &outputs),
-        flops: op.flops(tape.store()).0,
-        bytes: op.bytes(tape.store()).0,
-        kept_bytes: tape.store().bytes(&outputs),
-        error: Some(check.value_error),
-        gradient_check: None,
-    }
-}
-
-/// Inputs and outputs are those of the forward: the gradients have their shapes.
-fn backward_entry(tape: &Tape, i: usize, op: &dyn Op, check: &OpCheck) -> Entry {
-    let outputs = op.outputs();
-    let [_, formula] = op.formula();
-    let (_, flops) = op.flops(tape.store());
-    let (_, bytes) = op.bytes(tape.store());
-    let forward = forward_entry(tape, i, op, check);
-    Entry {
-        pass: Pass::Backward,
-        formula,
-        flops,
-        bytes,
-        kept_bytes: bytes_of_grads(tape, &outputs),
-        error: check.gradient_error,
-        gradient_check: check.difference_error,
-        ..forward
-    }
-}
-
 fn ledger(
     args: &AuditArgs,
     config: &Config,
-    trainer: &mut Trainer,
+    trainer: &Trainer,
     step: u64,
     checks: &Checks,
     times: &Times,
 ) -> Ledger {
-    let (batch, parameters) = (trainer.batch(), trainer.model().parameter_count());
-    let peak = times.peak_gflops;
-    let step_formula = "lr of step t as the config says; p −= lr·λ·p + lr/(1 − β₁ᵗ)·m/(√(v/(1 − β₂ᵗ)) + ε), \
-                        m = β₁·m + (1 − β₁)·g, v = β₂·v + (1 − β₂)·g²";
-    let model = trainer.model();
-    let tape = &model.tape;
-    let params = tape.params();
-    let batch_bytes = 4 * batch as u64;
-    let other = |pass, kind, name: &str, formula: &str, files, flops, bytes| Entry {
-        op: None,
-        pass,
-        kind,
-        name: name.to_string(),
-        formula: formula.to_string(),
-        files,
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        flops,
-        bytes,
-        kept_bytes: 0,
-        error: None,
-        gradient_check: None,
-    };
-    let mut rows = Vec::new();
-    let mut add = |entry: Entry, ms: f64| rows.push(entry.timed(ms, peak, &times.bandwidth));
-
-    let files: &'static [&'static str] = &["experiments/src/batches.rs", "experiments/src/seed.rs"];
-    let formula = "rows of the table of pairs, from the stream (seed, \"batch\", step)";
-    add(other(Pass::Batch, "draw", "rows", formula, files, 0, batch_bytes), times.draw);
-    let files: &'static [&'static str] = &["models/src/recorded.rs"];
-    let formula =
-        "index lists: at each position the row of its token in the table of unique rows; labels";
-    // Each position's row in the whole table and in its own part of it; labels.
-    let loaded = (2 * n_ctx(config) as u64 + 1) * batch_bytes;
-    // The rows and, of each, a pair and its answer are read.
-    let bytes = 4 * batch_bytes + loaded;
-    add(
-        Entry {
-            kept_bytes: loaded,
-            ..other(Pass::Batch, "load", "index lists", formula, files, 0, bytes)
-        },
-        times.load,
-    );
-
-    for (i, op) in tape.ops().enumerate() {
-        add(forward_entry(tape, i, op, &checks.ops[i]), times.forward[i]);
-    }
-    let files: &'static [&'static str] = &["autograd/src/ops/cross_entropy.rs"];
-    let formula = "Σ loss and Σ hit over the rows, in f64";
-    let read = other(
-        Pass::Loss,
-        "sum",
-        "loss, accuracy",
-        formula,
-        files,
-        2 * batch as u64,
-        2 * batch_bytes,
-    );
-    add(read, times.loss);
-    for (i, op) in tape.ops().enumerate().collect::<Vec<_>>().into_iter().rev() {
-        if checks.ops[i].gradient_error.is_some() {
-            add(backward_entry(tape, i, op, &checks.ops[i]), times.backward[i]);
-        }
-    }
-    let files: &'static [&'static str] = &["autograd/src/optim.rs", "kernels/src/adamw.rs"];
-    let n = parameters as u64;
-    // p, g, m, v are read; p, m, v written.
-    let adamw =
-        other(Pass::Optimiser, "adamw", "every parameter", step_formula, files, 16 * n, 28 * n);
-    let shapes = matrices(tape, params);
-    let adamw = Entry {
-        inputs: shapes.clone(),
-        outputs: shapes,
-        kept_bytes: 16 * n,
-        error: Some(checks.optimiser_error),
-        ..adamw
-    };
-    add(adamw, times.optimiser);
-
-    let hook = &config.spectral.at[0];
-    let d = tape.find(hook).map_or(0, |x| tape.shape(x).1) as u64;
-    let formula =
-        "H̃ = −Σ p ln p / ln d, p = λ/Σλ, λ the eigenvalues of the covariance of the rows, in f64";
-    let files: &'static [&'static str] = &[
-        "experiments/src/observe/spectra.rs",
-        "kernels/src/covariance.rs",
-        "kernels/src/spectrum.rs",
-        "kernels/src/tridiagonal.rs",
-    ];
-    // The covariance's upper triangle, and Householder's reflections.
-    let flops = batch as u64 * d * (d + 1) + 4 * d * d * d / 3;
-    let bytes = batch_bytes * d + 8 * d * d;
-    let entropy = other(Pass::Observer, "entropy", hook, formula, files, flops, bytes);
-    let entropy = Entry {
-        inputs: vec![Matrix { name: hook.clone(), shape: [batch, d as usize] }],
-        error: Some(checks.entropy_error),
-        ..entropy
-    };
-    // An f64 lane takes the place of two f32 lanes.
-    let on_top = entropy.timed(times.entropy, peak / 2.0, &times.bandwidth);
-
+    let rows = rows::step(config, trainer, checks, times);
     let sum = |f: fn(&Row) -> f64| rows.iter().map(f).sum::<f64>();
     let (ms, floor_ms) = (sum(|r| r.ms), sum(|r| r.floor_ms));
     let totals = Totals {
@@ -468,13 +220,13 @@ fn ledger(
         seed: config.seed,
         step,
         threads: args.threads,
-        batch,
-        parameters,
+        batch: trainer.batch(),
+        parameters: trainer.model().parameter_count(),
         machine,
-        peak_gflops: peak,
+        peak_gflops: times.peak_gflops,
         bandwidth: times.bandwidth.clone(),
+        on_top: rows::entropy(config, trainer, checks, times),
         rows,
-        on_top,
         totals,
         worst,
         tolerance: TOLERANCE,

@@ -5,8 +5,9 @@
 //! roofline    x = flops / bytes, y = flops / time, both logarithmic;  roofs y = peak and y = bandwidth·x
 //! ```
 
+use super::Ledger;
+use super::rows::{Pass, Row};
 use super::table::{error, heading, shapes, size};
-use super::{Ledger, Pass, Row};
 use crate::report::chart::{escape, superscript};
 use std::fmt::Write;
 
@@ -31,7 +32,7 @@ pub fn html(l: &Ledger) -> String {
         "<section>\n<h2>Roofline</h2>\n<p class=\"muted\">Each dot is an op: how much it computes for a \
          byte, and how fast. Filled: forward; ring: backward. The level line is the machine's peak of \
          fused multiply-adds, the slopes are its bandwidths, by size of the working set. Copies, which \
-         compute nothing, have no place here.</p>\n<div class=\"wide\">{}</div>\n</section>\n\
+         compute nothing, and what takes less than a thousandth of the step have no dot.</p>\n<div class=\"wide\">{}</div>\n</section>\n\
          <section>\n<h2>Where the time goes</h2>\n<p class=\"muted\">Forward above, backward below, in \
          microseconds; the line across each bar is its floor: flops at the peak or bytes at the \
          bandwidth, whichever takes longer.</p>\n<div class=\"wide\">{}</div>\n</section>\n",
@@ -137,13 +138,16 @@ fn decades((low, high): (f64, f64)) -> impl Iterator<Item = i32> {
     low.log10().ceil() as i32..=high.log10().floor() as i32
 }
 
+/// A row that takes a smaller share of the step has no dot.
+const SHOWN: f64 = 1e-3;
 /// The roofs that are drawn: every other working set.
 const ROOFS: usize = 2;
 
 fn roofline(l: &Ledger) -> String {
     const PLOT: (f64, f64, f64, f64) = (64.0, 12.0, 980.0, 420.0); // left, top, width, height
     let (left, top, width, height) = PLOT;
-    let computing: Vec<&Row> = l.rows.iter().filter(|r| r.flops > 0).collect();
+    let shown = |r: &&Row| r.flops > 0 && r.ms >= SHOWN * l.totals.ms;
+    let computing: Vec<&Row> = l.rows.iter().filter(shown).collect();
     let intensity = |r: &Row| r.flops as f64 / r.bytes as f64;
     let ridge =
         l.peak_gflops / l.bandwidth.iter().map(|b| b.gb_per_s).fold(f64::INFINITY, f64::min);

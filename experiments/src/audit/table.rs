@@ -1,6 +1,7 @@
 //! The ledger as text: one row for each thing that a step does, then the formulas.
 
-use super::{Ledger, Matrix, Pass, Row};
+use super::Ledger;
+use super::rows::{Matrix, Pass, Row};
 use std::fmt::Write;
 
 /// The heading above the rows of a pass.
