@@ -53,6 +53,14 @@ impl AdamWConfig {
     }
 }
 
+impl AdamWConfig {
+    /// The scalars of one parameter's step t, counted from 0.
+    pub fn scalars(&self, slot: &Slot, t: u64) -> Step {
+        let AdamWConfig { betas, eps, .. } = *self;
+        Step { lr: self.lr_at(t), betas, eps, weight_decay: slot.weight_decay, t: t + 1 }
+    }
+}
+
 /// The moments of every parameter of a tape.
 #[derive(Debug)]
 pub struct AdamW {
@@ -69,7 +77,8 @@ pub struct Slot {
     pub m: Buffer,
     /// Second moment.
     pub v: Buffer,
-    weight_decay: f64,
+    /// Its weight decay: 0 where the config exempts it.
+    pub weight_decay: f64,
 }
 
 impl AdamW {
@@ -89,15 +98,18 @@ impl AdamW {
     /// gradient was not finite: then the parameters are spoilt.
     #[must_use]
     pub fn step(&mut self, tape: &mut Tape, t: u64) -> bool {
-        let AdamWConfig { betas, eps, .. } = self.config;
-        let lr = self.config.lr_at(t);
         let mut finite = true;
         for slot in &mut self.slots {
             let (p, g) = tape.param_and_grad(slot.param);
-            let step = Step { lr, betas, eps, weight_decay: slot.weight_decay, t: t + 1 };
+            let step = self.config.scalars(slot, t);
             finite &= adamw(p, g, &mut slot.m, &mut slot.v, step);
         }
         finite
+    }
+
+    /// The hyper-parameters.
+    pub fn config(&self) -> &AdamWConfig {
+        &self.config
     }
 
     /// The moments, in the order of the tape's parameters.

@@ -4,7 +4,8 @@
 //! the ops in order computes everything, and in reverse order every gradient is complete before it
 //! is read. The first op to write a gradient overwrites it, later ones add: nothing is zero-filled.
 
-use kernels::{Buffer, Write};
+use crate::ops::{Args, Reference};
+use kernels::{Buffer, Real, Write};
 
 /// A value on the tape: a matrix and, on a training tape, its gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,23 +34,34 @@ impl Rows {
     }
 }
 
-/// One operation: knows its buffers, computes its outputs and its inputs' gradients.
+/// One operation: knows its buffers, computes its outputs and its inputs' gradients, and can say all
+/// of this in plain loops.
 ///
-/// No method has a default: an op without a backward does not compile.
-pub trait Op: std::fmt::Debug + Send {
+/// No method has a default: an op without a backward or without a reference does not compile.
+pub trait Op: std::fmt::Debug + Send + Reference<f32> + Reference<f64> {
     /// The name in the registry.
     fn name(&self) -> &'static str;
+    /// The formulas of the forward and of the backward.
+    fn formula(&self) -> [String; 2];
+    /// The source files, from the workspace's root: the op's own, then its kernels'.
+    fn files(&self) -> &'static [&'static str];
     /// What it reads and may give a gradient to.
     fn inputs(&self) -> Vec<Var>;
-    /// What it writes, the results first, then what it keeps for the backward.
+    /// What it writes: the result, which the gradient comes from, then what it keeps for the backward.
     fn outputs(&self) -> Vec<Var>;
+    /// The names of what it keeps, as the formula has them.
+    fn kept(&self) -> &'static [&'static str];
+    /// The index list or labels, where it has one.
+    fn index(&self) -> Option<Index>;
     /// Writes the outputs.
     fn forward(&self, s: &mut Store);
-    /// Writes or adds to the gradients of the inputs, given those of the outputs.
+    /// Writes or adds to the gradients of the inputs, given that of the result.
     fn backward(&self, s: &mut Store);
     /// Floating-point operations of (forward, backward) at the active number of examples; a fused
     /// multiply-add counts 2, an elementary function 16.
     fn flops(&self, s: &Store) -> (u64, u64);
+    /// Bytes that (forward, backward) must at least read and write: each operand once.
+    fn bytes(&self, s: &Store) -> (u64, u64);
 }
 
 #[derive(Debug)]
@@ -97,6 +109,22 @@ impl Store {
     pub fn entries(&self, i: Index) -> &[u32] {
         let (rows, list) = &self.indices[i.0];
         &list[..rows.of(self.examples)]
+    }
+
+    /// Bytes of the active elements of these values.
+    pub fn bytes(&self, values: &[Var]) -> u64 {
+        values.iter().map(|&x| 4 * self.len(x) as u64).sum()
+    }
+
+    /// What the reference of `op` is given: its inputs and index list as they are now.
+    pub fn args<T: Real>(&self, op: &dyn Op) -> Args<T> {
+        let inputs = op.inputs();
+        let wide = |&x: &Var| self.value(x).iter().map(|&x| T::of(x.into())).collect();
+        Args {
+            inputs: inputs.iter().map(wide).collect(),
+            shapes: inputs.iter().map(|&x| self.shape(x)).collect(),
+            index: op.index().map_or(Vec::new(), |i| self.entries(i).to_vec()),
+        }
     }
 
     /// Lets `f` write the active elements of `y` while it reads the other values.
@@ -330,6 +358,51 @@ impl Tape {
                 after(i);
             }
         }
+    }
+
+    /// Replays the backward of one op alone, after a whole backward: the gradients of its inputs
+    /// become what this op passes on.
+    ///
+    /// # Panics
+    /// If there are not so many ops.
+    pub fn backward_op(&mut self, op: usize) {
+        self.store.values.iter_mut().for_each(|v| v.written = false);
+        self.ops[op].0.backward(&mut self.store);
+    }
+
+    /// Whether the last backward gave this value a gradient.
+    pub fn has_grad(&self, x: Var) -> bool {
+        self.store.values[x.0].written
+    }
+
+    /// The buffers, for what an op says of itself.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A readable name for any value: its own, or that of the op that writes it, `op07.gather`, with
+    /// `op07.layer_norm.stats` for what an op keeps.
+    pub fn label(&self, x: Var) -> String {
+        let name = self.name(x);
+        if !name.is_empty() {
+            return name.to_string();
+        }
+        for (i, (op, outputs)) in self.ops.iter().enumerate() {
+            if let Some(place) = outputs.iter().position(|&y| y == x) {
+                let kept = place.checked_sub(1).map(|k| op.kept()[k]);
+                return format!(
+                    "op{i:02}.{}{}",
+                    op.name(),
+                    kept.map_or(String::new(), |k| format!(".{k}"))
+                );
+            }
+        }
+        unreachable!("a value is a parameter, which has a name, or some op's output")
+    }
+
+    /// Every name of a value; empty for an unnamed one.
+    pub fn all_names(&self, x: Var) -> &[String] {
+        &self.store.values[x.0].names
     }
 
     /// The ops, in recording order.

@@ -1,17 +1,15 @@
 //! `plateau bench`: how long a training step takes here, and how fast the matrix products are,
 //! beside the FMA peak of this machine measured in the same run.
 
-use crate::cli::{assignments, read_config, say};
+use crate::cli::{say, trainer};
 use crate::config::Config;
 use crate::pool;
-use crate::run::{checkpoint, folder};
 use crate::train::Trainer;
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use kernels::matmul::{self, Dims, Start};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -101,7 +99,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Spread {
+    pub(crate) fn of(mut values: Vec<f64>) -> Spread {
         values.sort_by(f64::total_cmp);
         let (min, max) = (values[0], values[values.len() - 1]);
         Spread { min, median: values[values.len() / 2], max }
@@ -165,31 +163,10 @@ pub fn run(command: &BenchCommand) -> Result<()> {
     }
 }
 
-/// The experiment and, of a run folder, its newest checkpoint.
-fn trainer(args: &StepArgs) -> Result<(Config, Trainer, u64)> {
-    let changes = assignments(&args.set)?;
-    let dir = Path::new(&args.experiment);
-    if !dir.join("config.toml").exists() {
-        let config = read_config(&args.experiment, &changes)?;
-        let trainer = Trainer::new(&config);
-        return Ok((config, trainer, 0));
-    }
-    if !changes.is_empty() {
-        bail!("a run folder is measured as it is, without --set");
-    }
-    let config = folder::read_config(dir)?;
-    let mut trainer = Trainer::new(&config);
-    let found = checkpoint::newest(&dir.join("checkpoints"), &config.run_id())?;
-    let checkpoint = found.checkpoint.context("the run folder has no checkpoint to measure")?;
-    let step = checkpoint.step;
-    trainer.restore(checkpoint)?;
-    Ok((config, trainer, step))
-}
-
 fn step(args: &StepArgs) -> Result<()> {
     const WARM: u64 = 10;
     const TIME: Duration = Duration::from_secs(3);
-    let (config, mut trainer, first) = trainer(args)?;
+    let (config, mut trainer, first) = trainer(&args.experiment, &args.set, None)?;
     let (mut steps, mut entropies) = (Vec::new(), Vec::new());
     let mut peaks = vec![fma_peak(args.threads)];
     let begun = Instant::now();
@@ -251,7 +228,7 @@ fn step(args: &StepArgs) -> Result<()> {
 fn throughput(args: &StepArgs, jobs: u16) -> Result<()> {
     const ROUNDS: u16 = 6;
     const TIME: Duration = Duration::from_millis(500);
-    let (config, trainer, _) = trainer(args)?;
+    let (config, trainer, _) = trainer(&args.experiment, &args.set, None)?;
     let barrier = Barrier::new(jobs.into());
     // Steps per second, (alone, with the others), in each round.
     let job = |number: u16| -> Result<Vec<(f64, f64)>> {
@@ -392,7 +369,7 @@ fn measure_matmul(dims: Dims, form: Form, threads: u16, peak_gflops: f64) -> Mat
 }
 
 /// The best of five bursts of nothing but fused multiply-adds on registers, in GFLOP/s.
-fn fma_peak(threads: u16) -> f64 {
+pub(crate) fn fma_peak(threads: u16) -> f64 {
     const ROUNDS: u64 = 100_000;
     let burst = || {
         let start = Instant::now();

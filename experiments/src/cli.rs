@@ -3,15 +3,16 @@
 //! Exit codes: 0 done (also: the run was complete before), 1 a sentence on stderr says what went
 //! wrong, 2 the command line could not be understood, 130 stopped by Ctrl-C with a checkpoint.
 
+use crate::audit::{self, AuditArgs};
 use crate::bench::{self, BenchCommand};
 use crate::config::{Config, set::split_assignment};
 use crate::presets::{PRESETS, preset};
 use crate::profile::Profile;
 use crate::report;
-use crate::run::folder::{RunFolder, State};
-use crate::run::meta;
+use crate::run::folder::{self, RunFolder, State};
+use crate::run::{checkpoint, meta};
 use crate::spectrum_file::{EntropyArgs, entropy_command};
-use crate::train::{self, Conduct, Outcome, Progress, Summary};
+use crate::train::{self, Conduct, Outcome, Progress, Summary, Trainer};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -48,6 +49,9 @@ enum Command {
     Report(ReportArgs),
     /// Spectral entropy of anyone's activations: a .npy or .safetensors matrix, rows = samples.
     Entropy(EntropyArgs),
+    /// The ledger of one training step: every op with its formula, source, work, time, share of what
+    /// this machine can do, error against an f64 reference, and gradient check.
+    Audit(AuditArgs),
     /// Measures training steps or matrix products on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -133,7 +137,7 @@ pub(crate) fn say(text: &str) -> Result<()> {
 }
 
 /// Writes a line to stderr; nobody has to read it.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -180,6 +184,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Some(Command::Report(args)) => write_reports(&args).map(|()| done),
         Some(Command::Entropy(args)) => entropy_command(&args).map(|()| done),
+        Some(Command::Audit(args)) => audit::run(&args).map(|()| done),
         Some(Command::Bench(command)) => bench::run(&command).map(|()| done),
     }
 }
@@ -202,6 +207,56 @@ pub(crate) fn read_config(experiment: &str, changes: &[(String, String)]) -> Res
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {experiment}"))?;
     Ok(Config::from_toml_with(&text, experiment, changes)?)
+}
+
+/// The trainer of an experiment or run folder, standing before the update of `step`: the experiment's
+/// initial weights or the run's newest checkpoint up to there, trained on from it. Without `step`, the
+/// initial weights, or the run's newest checkpoint.
+///
+/// # Errors
+/// If the experiment or a checkpoint cannot be read, or the run has no such step.
+pub(crate) fn trainer(
+    experiment: &str,
+    set: &[String],
+    step: Option<u64>,
+) -> Result<(Config, Trainer, u64)> {
+    let changes = assignments(set)?;
+    let dir = Path::new(experiment);
+    let is_run = dir.join("config.toml").exists();
+    if is_run && !changes.is_empty() {
+        bail!("a run folder is measured as it is, without --set");
+    }
+    let config =
+        if is_run { folder::read_config(dir)? } else { read_config(experiment, &changes)? };
+    if let Some(step) = step.filter(|&step| step > config.steps) {
+        bail!("--step {step}: {} has steps 0 to {}", config.name, config.steps);
+    }
+    let mut trainer = Trainer::new(&config);
+    let mut reached = 0;
+    if is_run {
+        let upto = step.unwrap_or(u64::MAX);
+        let found = checkpoint::newest_upto(&dir.join("checkpoints"), &config.run_id(), upto)?;
+        found.skipped.iter().for_each(|sentence| tell(sentence));
+        match found.checkpoint {
+            Some(checkpoint) => {
+                reached = checkpoint.step;
+                trainer.restore(checkpoint)?;
+            }
+            None if step.is_none() => {
+                bail!("{experiment}: the run folder has no checkpoint that can be measured")
+            }
+            None => {}
+        }
+    }
+    let step = step.unwrap_or(reached);
+    if step > reached {
+        tell(&format!("training from step {reached} to step {step}"));
+    }
+    for s in reached..step {
+        trainer.forward(s)?;
+        trainer.update(s)?;
+    }
+    Ok((config, trainer, step))
 }
 
 fn list_presets() -> Result<()> {

@@ -80,15 +80,25 @@ impl Trainer {
         Trainer { task, split, batches, rows, model, optimiser, spectra, profile }
     }
 
+    /// Draws the rows of a step's batch.
+    pub fn draw(&mut self, step: u64) {
+        self.batches.fill(step, &mut self.rows);
+    }
+
+    /// Writes the drawn rows to the tape's index lists.
+    pub fn load(&mut self) {
+        self.model.load(&self.rows, &self.task.pairs, &self.task.labels);
+    }
+
     /// Draws the batch of a step and computes its loss and, on the way, its activations. Returns
     /// the mean loss and the accuracy on the batch.
     ///
     /// # Errors
     /// If the loss is not finite.
     pub fn forward(&mut self, step: u64) -> Result<(f64, f64)> {
-        self.batches.fill(step, &mut self.rows);
+        self.draw(step);
         self.profile.lap(Span::Part("batch", "draw the batch"));
-        self.model.load(&self.rows, &self.task.pairs, &self.task.labels);
+        self.load();
         self.profile.lap(Span::Part("batch", "load the batch"));
         self.model.tape.forward_with(|op| self.profile.lap(Span::Forward(op)));
         let (loss, hits) = self.model.tape.loss_and_hits(self.model.loss);
@@ -133,10 +143,22 @@ impl Trainer {
         Ok(())
     }
 
-    fn not_finite(&self, step: u64, what: &str) -> String {
+    pub(crate) fn not_finite(&self, step: u64, what: &str) -> String {
         let place = self.model.tape.first_non_finite();
         let place = place.map_or(String::new(), |place| format!(": {place}"));
         format!("step {step}: {what} is not finite{place}; a smaller optim.lr may help")
+    }
+
+    /// The model and its optimiser, for an audit, which replays a step op by op.
+    pub fn parts(&mut self) -> (&mut Recorded, &mut AdamW) {
+        (&mut self.model, &mut self.optimiser)
+    }
+
+    /// The drawn batch: rows of the table, their pairs, their answers.
+    pub fn drawn(&self) -> (&[u32], Vec<[u32; 2]>, Vec<u32>) {
+        let pairs = self.rows.iter().map(|&row| self.task.pairs[row as usize]).collect();
+        let labels = self.rows.iter().map(|&row| self.task.labels[row as usize]).collect();
+        (&self.rows, pairs, labels)
     }
 
     /// The model at its current weights.

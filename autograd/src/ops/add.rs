@@ -1,8 +1,8 @@
 //! y = a + b         a, b, y: (rows, cols)
 //! da = dy, db = dy  keeps nothing
 
-use super::{Args, Case, reference};
-use crate::{Op, Store, Tape, Var};
+use super::{Args, Case, Reference};
+use crate::{Index, Op, Store, Tape, Var};
 use kernels::{Real, gather};
 
 #[derive(Debug)]
@@ -35,11 +35,23 @@ impl Op for Add {
     fn name(&self) -> &'static str {
         "add"
     }
+    fn formula(&self) -> [String; 2] {
+        ["y = a + b", "da = dy, db = dy"].map(String::from)
+    }
+    fn files(&self) -> &'static [&'static str] {
+        &[file!(), "kernels/src/gather.rs"]
+    }
     fn inputs(&self) -> Vec<Var> {
         vec![self.a, self.b]
     }
     fn outputs(&self) -> Vec<Var> {
         vec![self.y]
+    }
+    fn kept(&self) -> &'static [&'static str] {
+        &[]
+    }
+    fn index(&self) -> Option<Index> {
+        None
     }
     fn forward(&self, s: &mut Store) {
         s.write(self.y, |s, y| gather::add(s.value(self.a), s.value(self.b), y));
@@ -53,30 +65,22 @@ impl Op for Add {
         let (rows, cols) = s.shape(self.y);
         ((rows * cols) as u64, 0)
     }
+    fn bytes(&self, s: &Store) -> (u64, u64) {
+        (s.bytes(&[self.a, self.b, self.y]), s.bytes(&[self.y, self.a, self.b]))
+    }
 }
 
-fn forward<T: Real>(a: &Args<T>) -> Vec<T> {
-    let (first, last) = (&a.inputs[0], &a.inputs[a.inputs.len() - 1]);
-    first.iter().zip(last).map(|(&a, &b)| a + b).collect()
-}
-
-fn backward<T: Real>(a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
-    match a.inputs {
-        [_] => vec![dy.iter().map(|&dy| dy + dy).collect()],
-        _ => vec![dy.to_vec(), dy.to_vec()],
+impl<T: Real> Reference<T> for Add {
+    fn forward_ref(&self, a: &Args<T>) -> Vec<Vec<T>> {
+        vec![a.inputs[0].iter().zip(&a.inputs[1]).map(|(&a, &b)| a + b).collect()]
+    }
+    fn backward_ref(&self, _: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
+        vec![dy.to_vec(), dy.to_vec()]
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let case = |name, shapes, record| Case {
-        name,
-        formula: "y = a + b",
-        file: file!(),
-        shapes,
-        index: vec![],
-        record,
-        reference: reference!(forward, backward),
-    };
+    let case = |name, shapes, record| Case { name, shapes, index: vec![], record };
     let two = vec![vec![(3, 7); 2], vec![(1, 1); 2], vec![(64, 33); 2], vec![(0, 2); 2]];
     vec![
         case("add", two, |t, x, _| t.add(x[0], x[1])),

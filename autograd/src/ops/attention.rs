@@ -1,8 +1,8 @@
 //! z = softmax(q·kᵀ/√e)·v for each head      q, z: (b·tq, d), k, v: (b·tk, d), p: (b·h·tq, tk)
 //! dq, dk, dv as in `kernels/src/attention.rs`      keeps q, k, v and the pattern p
 
-use super::{Args, AttentionShape, Case, reference, zeros, zeros_like};
-use crate::{Op, Rows, Store, Tape, Var};
+use super::{Args, AttentionShape, Case, Reference, zeros, zeros_like};
+use crate::{Index, Op, Rows, Store, Tape, Var};
 use kernels::{Real, Write, attention};
 
 #[derive(Debug)]
@@ -43,11 +43,27 @@ impl Op for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
+    fn formula(&self) -> [String; 2] {
+        let mask = if self.shape.causal { ", keys up to the query's position" } else { "" };
+        [
+            format!("z = p·v, p = softmax(q·kᵀ/√e) for each head{mask}"),
+            "dv = pᵀ·dz, dp = dz·vᵀ, ds = p·(dp − Σ p·dp)/√e, dq = ds·k, dk = dsᵀ·q".to_string(),
+        ]
+    }
+    fn files(&self) -> &'static [&'static str] {
+        &[file!(), "kernels/src/attention.rs", "kernels/src/softmax.rs"]
+    }
     fn inputs(&self) -> Vec<Var> {
         vec![self.q, self.k, self.v]
     }
     fn outputs(&self) -> Vec<Var> {
         vec![self.z, self.pattern]
+    }
+    fn kept(&self) -> &'static [&'static str] {
+        &["pattern"]
+    }
+    fn index(&self) -> Option<Index> {
+        None
     }
     fn forward(&self, s: &mut Store) {
         s.write(self.z, |s, z| {
@@ -74,68 +90,43 @@ impl Op for Attention {
         let forward = self.shape.flops() * (s.shape(self.q).0 / self.shape.tq) as u64;
         (forward, 2 * forward)
     }
+    fn bytes(&self, s: &Store) -> (u64, u64) {
+        let Attention { q, k, v, z, pattern, .. } = *self;
+        (s.bytes(&[q, k, v, z, pattern]), s.bytes(&[q, k, v, pattern, z, q, k, v]))
+    }
+}
+
+impl<T: Real> Reference<T> for Attention {
+    fn forward_ref(&self, a: &Args<T>) -> Vec<Vec<T>> {
+        let [q, k, v] = a.inputs.as_slice() else { unreachable!("three inputs") };
+        let s = self.shape;
+        let (mut z, mut p) = (zeros(a.shapes[0]), zeros((a.shapes[0].0 * s.h, s.tk)));
+        attention::attention_ref(q, k, v, &mut z, &mut p, s);
+        vec![z, p]
+    }
+    fn backward_ref(&self, a: &Args<T>, dz: &[T]) -> Vec<Vec<T>> {
+        let [q, k, v] = a.inputs.as_slice() else { unreachable!("three inputs") };
+        let (outputs, mut d) = (self.forward_ref(a), zeros_like(a));
+        let [dq, dk, dv] = d.as_mut_slice() else { unreachable!("three gradients") };
+        attention::attention_backward_ref((q, k, v), &outputs[1], dz, (dq, dk, dv), self.shape);
+        d
+    }
 }
 
 /// The forms of the registry: all positions causal, last position, all positions open.
-const FORMS: [AttentionShape; 3] = [
-    AttentionShape { tq: 3, tk: 3, h: 2, e: 5, causal: true },
-    AttentionShape { tq: 1, tk: 3, h: 4, e: 32, causal: true },
-    AttentionShape { tq: 2, tk: 2, h: 1, e: 17, causal: false },
-];
-
-fn forward_with_pattern<T: Real>(s: AttentionShape, a: &Args<T>) -> (Vec<T>, Vec<T>) {
-    let [q, k, v] = a.inputs else { unreachable!("three inputs") };
-    let (mut z, mut p) = (zeros(a.shapes[0]), zeros((a.shapes[0].0 * s.h, s.tk)));
-    attention::attention_ref(q, k, v, &mut z, &mut p, s);
-    (z, p)
-}
-
-fn forward<T: Real, const F: usize>(a: &Args<T>) -> Vec<T> {
-    forward_with_pattern(FORMS[F], a).0
-}
-
-fn backward<T: Real, const F: usize>(a: &Args<T>, dz: &[T]) -> Vec<Vec<T>> {
-    let (_, p) = forward_with_pattern(FORMS[F], a);
-    let [q, k, v] = a.inputs else { unreachable!("three inputs") };
-    let mut d = zeros_like(a);
-    let [dq, dk, dv] = d.as_mut_slice() else { unreachable!("three gradients") };
-    attention::attention_backward_ref((q, k, v), &p, dz, (dq, dk, dv), FORMS[F]);
-    d
-}
+const CAUSAL: AttentionShape = AttentionShape { tq: 3, tk: 3, h: 2, e: 5, causal: true };
+const LAST: AttentionShape = AttentionShape { tq: 1, tk: 3, h: 4, e: 32, causal: true };
+const OPEN: AttentionShape = AttentionShape { tq: 2, tk: 2, h: 1, e: 17, causal: false };
 
 pub(super) fn cases() -> Vec<Case> {
-    let case = |name, form: usize, record, reference| {
-        let s = FORMS[form];
+    let case = |name, s: AttentionShape, record| {
         let d = s.h * s.e;
-        Case {
-            name,
-            formula: "z = softmax(q k^T / sqrt(e)) v",
-            file: file!(),
-            // a registry tape has one example, so one shape for each form
-            shapes: vec![vec![(s.tq, d), (s.tk, d), (s.tk, d)]],
-            index: vec![],
-            record,
-            reference,
-        }
+        // a registry tape has one example, so one shape for each form
+        Case { name, shapes: vec![vec![(s.tq, d), (s.tk, d), (s.tk, d)]], index: vec![], record }
     };
     vec![
-        case(
-            "attention/causal",
-            0,
-            |t, x, _| t.attention(x[0], x[1], x[2], FORMS[0]).0,
-            reference!(forward::<_, 0>, backward::<_, 0>),
-        ),
-        case(
-            "attention/last",
-            1,
-            |t, x, _| t.attention(x[0], x[1], x[2], FORMS[1]).0,
-            reference!(forward::<_, 1>, backward::<_, 1>),
-        ),
-        case(
-            "attention/open",
-            2,
-            |t, x, _| t.attention(x[0], x[1], x[2], FORMS[2]).0,
-            reference!(forward::<_, 2>, backward::<_, 2>),
-        ),
+        case("attention/causal", CAUSAL, |t, x, _| t.attention(x[0], x[1], x[2], CAUSAL).0),
+        case("attention/last", LAST, |t, x, _| t.attention(x[0], x[1], x[2], LAST).0),
+        case("attention/open", OPEN, |t, x, _| t.attention(x[0], x[1], x[2], OPEN).0),
     ]
 }

@@ -1,7 +1,7 @@
 //! loss = mean over the rows of −ln softmax(z)[label]      z: (rows, cols), labels: (rows), loss: (1, 1)
 //! dz = (softmax(z) − onehot)·dloss/rows                   keeps the residual softmax(z) − onehot
 
-use super::{Args, Case, reference, zeros};
+use super::{Args, Case, Reference, zeros};
 use crate::{Index, Op, Rows, Store, Tape, Var};
 use kernels::{Real, cross_entropy};
 
@@ -43,11 +43,27 @@ impl Op for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
     }
+    fn formula(&self) -> [String; 2] {
+        [
+            "loss = mean over the rows of −ln softmax(z)[label], resid = softmax(z) − onehot, row = (loss, hit)",
+            "dz = resid·dloss/rows",
+        ]
+        .map(String::from)
+    }
+    fn files(&self) -> &'static [&'static str] {
+        &[file!(), "kernels/src/cross_entropy.rs"]
+    }
     fn inputs(&self) -> Vec<Var> {
         vec![self.z]
     }
     fn outputs(&self) -> Vec<Var> {
         vec![self.loss, self.resid, self.row]
+    }
+    fn kept(&self) -> &'static [&'static str] {
+        &["resid", "row"]
+    }
+    fn index(&self) -> Option<Index> {
+        Some(self.labels)
     }
     fn forward(&self, s: &mut Store) {
         let (rows, cols) = s.shape(self.z);
@@ -72,33 +88,33 @@ impl Op for CrossEntropy {
         let n = (rows * cols) as u64;
         (20 * n, 2 * n)
     }
+    fn bytes(&self, s: &Store) -> (u64, u64) {
+        let CrossEntropy { z, labels, resid, row, loss } = *self;
+        let labels = 4 * s.entries(labels).len() as u64;
+        (s.bytes(&[z, resid, row, loss]) + labels, s.bytes(&[resid, loss, z]))
+    }
 }
 
-/// (resid, row) of the kernel.
-fn parts<T: Real>(a: &Args<T>) -> (Vec<T>, Vec<T>) {
-    let (mut resid, mut row) = (zeros(a.shapes[0]), zeros((a.shapes[0].0, 2)));
-    cross_entropy::cross_entropy_ref(&a.inputs[0], a.index, &mut resid, &mut row, a.shapes[0].1);
-    (resid, row)
-}
-
-fn forward<T: Real>(a: &Args<T>) -> Vec<T> {
-    let total: f64 = parts(a).1.chunks_exact(2).map(|row| row[0].f64()).sum();
-    vec![T::of(total / a.shapes[0].0 as f64)]
-}
-
-fn backward<T: Real>(a: &Args<T>, dloss: &[T]) -> Vec<Vec<T>> {
-    let scale = dloss[0] / T::of(a.shapes[0].0 as f64);
-    vec![parts(a).0.iter().map(|&resid| resid.mul_add(scale, T::of(0.0))).collect()]
+impl<T: Real> Reference<T> for CrossEntropy {
+    fn forward_ref(&self, a: &Args<T>) -> Vec<Vec<T>> {
+        let (rows, cols) = a.shapes[0];
+        let (mut resid, mut row) = (zeros((rows, cols)), zeros((rows, 2)));
+        cross_entropy::cross_entropy_ref(&a.inputs[0], &a.index, &mut resid, &mut row, cols);
+        let total: f64 = row.chunks_exact(2).map(|row| row[0].f64()).sum();
+        vec![vec![T::of(total / rows as f64)], resid, row]
+    }
+    fn backward_ref(&self, a: &Args<T>, dloss: &[T]) -> Vec<Vec<T>> {
+        let scale = dloss[0] / T::of(a.shapes[0].0 as f64);
+        let resid = &self.forward_ref(a)[1];
+        vec![resid.iter().map(|&resid| resid.mul_add(scale, T::of(0.0))).collect()]
+    }
 }
 
 pub(super) fn cases() -> Vec<Case> {
     vec![Case {
         name: "cross_entropy",
-        formula: "loss = mean -ln softmax(z)[label]",
-        file: file!(),
         shapes: vec![vec![(3, 7)], vec![(1, 1)], vec![(20, 97)]],
         index: vec![vec![6, 0, 3], vec![0], (0..20).map(|i| i * 31 % 97).collect()],
         record: |t, x, labels| t.cross_entropy(x[0], labels).loss,
-        reference: reference!(forward, backward),
     }]
 }

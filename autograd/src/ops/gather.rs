@@ -4,7 +4,7 @@
 //! An embedding is a gather from W_E. A projection of embeddings is computed on the table's unique
 //! rows and gathered afterwards.
 
-use super::{Args, Case, reference, zeros, zeros_like};
+use super::{Args, Case, Reference, zeros, zeros_like};
 use crate::{Index, Op, Store, Tape, Var};
 use kernels::{Real, gather};
 
@@ -31,11 +31,23 @@ impl Op for Gather {
     fn name(&self) -> &'static str {
         "gather"
     }
+    fn formula(&self) -> [String; 2] {
+        ["y[i] = table[idx[i]]", "dtable[e] = Σ dy[i] over idx[i] = e"].map(String::from)
+    }
+    fn files(&self) -> &'static [&'static str] {
+        &[file!(), "kernels/src/gather.rs"]
+    }
     fn inputs(&self) -> Vec<Var> {
         vec![self.table]
     }
     fn outputs(&self) -> Vec<Var> {
         vec![self.y]
+    }
+    fn kept(&self) -> &'static [&'static str] {
+        &[]
+    }
+    fn index(&self) -> Option<Index> {
+        Some(self.idx)
     }
     fn forward(&self, s: &mut Store) {
         let (_, cols) = s.shape(self.y);
@@ -51,29 +63,33 @@ impl Op for Gather {
         let (rows, cols) = s.shape(self.y);
         (0, (rows * cols) as u64)
     }
+    fn bytes(&self, s: &Store) -> (u64, u64) {
+        let (table, y) = (s.bytes(&[self.table]), s.bytes(&[self.y]));
+        let idx = 4 * s.entries(self.idx).len() as u64;
+        // Of a table larger than the result, only the rows in question are read.
+        (table.min(y) + idx + y, y + idx + table)
+    }
 }
 
-fn forward<T: Real>(a: &Args<T>) -> Vec<T> {
-    let cols = a.shapes[0].1;
-    let mut y = zeros((a.index.len(), cols));
-    gather::gather_ref(&a.inputs[0], a.index, &mut y, cols);
-    y
-}
-
-fn backward<T: Real>(a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
-    let mut d = zeros_like(a);
-    gather::scatter_ref(dy, a.index, &mut d[0], a.shapes[0].1);
-    d
+impl<T: Real> Reference<T> for Gather {
+    fn forward_ref(&self, a: &Args<T>) -> Vec<Vec<T>> {
+        let cols = a.shapes[0].1;
+        let mut y = zeros((a.index.len(), cols));
+        gather::gather_ref(&a.inputs[0], &a.index, &mut y, cols);
+        vec![y]
+    }
+    fn backward_ref(&self, a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
+        let mut d = zeros_like(a);
+        gather::scatter_ref(dy, &a.index, &mut d[0], a.shapes[0].1);
+        d
+    }
 }
 
 pub(super) fn cases() -> Vec<Case> {
     vec![Case {
         name: "gather",
-        formula: "y_i = table[idx_i]",
-        file: file!(),
         shapes: vec![vec![(5, 7)], vec![(1, 1)], vec![(13, 32)]],
         index: vec![vec![4, 0, 0, 2, 4, 4], vec![0, 0], (0..40).map(|i| i * 7 % 13).collect()],
         record: |t, x, idx| t.gather(x[0], idx),
-        reference: reference!(forward, backward),
     }]
 }

@@ -1,8 +1,8 @@
 //! y = (x − μ)·r·w + b over each row, r = 1/√(var + 1e-5)        x, y: (rows, cols), w, b: (1, cols)
 //! dx, dw, db as in `kernels/src/layer_norm.rs`                   keeps x and (μ, r)
 
-use super::{Args, Case, reference, zeros, zeros_like};
-use crate::{Op, Store, Tape, Var};
+use super::{Args, Case, Reference, zeros, zeros_like};
+use crate::{Index, Op, Store, Tape, Var};
 use kernels::{Real, columns, layer_norm};
 
 #[derive(Debug)]
@@ -28,11 +28,27 @@ impl Op for LayerNorm {
     fn name(&self) -> &'static str {
         "layer_norm"
     }
+    fn formula(&self) -> [String; 2] {
+        [
+            "y = x̂·w + b, x̂ = (x − μ)·r, r = 1/√(mean (x − μ)² + 1e-5), stats = (μ, r)",
+            "dx = r·(g − mean g − x̂·mean(g·x̂)), g = dy·w; dw = Σ dy·x̂, db = Σ dy over the rows",
+        ]
+        .map(String::from)
+    }
+    fn files(&self) -> &'static [&'static str] {
+        &[file!(), "kernels/src/layer_norm.rs", "kernels/src/columns.rs"]
+    }
     fn inputs(&self) -> Vec<Var> {
         vec![self.x, self.w, self.b]
     }
     fn outputs(&self) -> Vec<Var> {
         vec![self.y, self.stats]
+    }
+    fn kept(&self) -> &'static [&'static str] {
+        &["stats"]
+    }
+    fn index(&self) -> Option<Index> {
+        None
     }
     fn forward(&self, s: &mut Store) {
         s.write(self.y, |s, y| {
@@ -57,37 +73,34 @@ impl Op for LayerNorm {
         let n = (rows * cols) as u64;
         (8 * n, 17 * n)
     }
+    fn bytes(&self, s: &Store) -> (u64, u64) {
+        let LayerNorm { x, w, b, y, stats } = *self;
+        (s.bytes(&[x, w, b, y, stats]), s.bytes(&[x, w, stats, y, x, w, b]))
+    }
 }
 
-fn forward_with_stats<T: Real>(a: &Args<T>) -> (Vec<T>, Vec<T>) {
-    let [x, w, b] = a.inputs else { unreachable!("three inputs") };
-    let (mut y, mut stats) = (zeros(a.shapes[0]), zeros((a.shapes[0].0, 2)));
-    layer_norm::layer_norm_ref(x, w, b, &mut y, &mut stats);
-    (y, stats)
-}
-
-fn forward<T: Real>(a: &Args<T>) -> Vec<T> {
-    forward_with_stats(a).0
-}
-
-fn backward<T: Real>(a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
-    let (_, stats) = forward_with_stats(a);
-    let mut d = zeros_like(a);
-    let [dx, dw, db] = d.as_mut_slice() else { unreachable!("three gradients") };
-    layer_norm::layer_norm_backward_ref(&a.inputs[0], &a.inputs[1], &stats, dy, dx, dw);
-    columns::column_sums_ref(dy, db);
-    d
+impl<T: Real> Reference<T> for LayerNorm {
+    fn forward_ref(&self, a: &Args<T>) -> Vec<Vec<T>> {
+        let [x, w, b] = a.inputs.as_slice() else { unreachable!("three inputs") };
+        let (mut y, mut stats) = (zeros(a.shapes[0]), zeros((a.shapes[0].0, 2)));
+        layer_norm::layer_norm_ref(x, w, b, &mut y, &mut stats);
+        vec![y, stats]
+    }
+    fn backward_ref(&self, a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
+        let (outputs, mut d) = (self.forward_ref(a), zeros_like(a));
+        let [dx, dw, db] = d.as_mut_slice() else { unreachable!("three gradients") };
+        layer_norm::layer_norm_backward_ref(&a.inputs[0], &a.inputs[1], &outputs[1], dy, dx, dw);
+        columns::column_sums_ref(dy, db);
+        d
+    }
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let shapes = |rows, cols| vec![(rows, cols), (1, cols), (1, cols)];
     vec![Case {
         name: "layer_norm",
-        formula: "y = (x - mean)/sqrt(var + 1e-5)*w + b",
-        file: file!(),
         shapes: vec![shapes(3, 7), shapes(17, 128), shapes(5, 33), shapes(0, 3)],
         index: vec![],
         record: |t, x, _| t.layer_norm(x[0], x[1], x[2]),
-        reference: reference!(forward, backward),
     }]
 }

@@ -16,55 +16,36 @@ use crate::{Index, Tape, Var};
 use kernels::Real;
 
 /// What the reference of an op is given: the inputs in order, as matrices, and the index list.
-pub struct Args<'a, T> {
+#[derive(Clone, Debug)]
+pub struct Args<T> {
     /// The values of the inputs, row major.
-    pub inputs: &'a [Vec<T>],
+    pub inputs: Vec<Vec<T>>,
     /// Their shapes (rows, cols).
-    pub shapes: &'a [(usize, usize)],
+    pub shapes: Vec<(usize, usize)>,
     /// The index list or labels, where the op has one.
-    pub index: &'a [u32],
+    pub index: Vec<u32>,
 }
 
-/// An op as plain loops.
-#[derive(Clone, Copy)]
-pub struct Reference<T> {
-    /// The result.
-    pub forward: fn(&Args<T>) -> Vec<T>,
+/// An op as plain loops. In f32 they have the bits of the op; in f64 they are what the op is measured
+/// against and what central differences are taken of.
+pub trait Reference<T> {
+    /// The outputs, in the order of [`Op::outputs`](crate::Op::outputs).
+    fn forward_ref(&self, a: &Args<T>) -> Vec<Vec<T>>;
     /// The gradients of the inputs, given that of the result.
-    pub backward: fn(&Args<T>, &[T]) -> Vec<Vec<T>>,
+    fn backward_ref(&self, a: &Args<T>, dy: &[T]) -> Vec<Vec<T>>;
 }
 
-/// One registered form of an op: how to record it, its shapes, and its reference in both types.
-///
-/// The `f32` reference has the bits of the op; the `f64` one is what the gradient check
-/// differentiates.
+/// One registered form of an op: how to record it, and on what.
 pub struct Case {
     /// The op's name and, after a slash, its form.
     pub name: &'static str,
-    /// The formula of the forward.
-    pub formula: &'static str,
-    /// The source file of the op.
-    pub file: &'static str,
     /// Shapes (rows, cols) of the inputs; each entry of the list is one trial.
     pub shapes: Vec<Vec<(usize, usize)>>,
     /// The index list of each trial; empty where the op has none.
     pub index: Vec<Vec<u32>>,
     /// Records the op on parameters of these shapes.
     pub record: fn(&mut Tape, &[Var], Index) -> Var,
-    /// The bit oracle, and what central differences are taken of.
-    pub reference: (Reference<f32>, Reference<f64>),
 }
-
-/// Both instances of a generic forward and backward.
-macro_rules! reference {
-    ($forward:expr, $backward:expr) => {
-        (
-            $crate::ops::Reference { forward: $forward, backward: $backward },
-            $crate::ops::Reference { forward: $forward, backward: $backward },
-        )
-    };
-}
-pub(crate) use reference;
 
 /// Every op in every form.
 pub fn registry() -> Vec<Case> {

@@ -1,8 +1,8 @@
 //! y  = softmax(x) over each row           x, y: (rows, cols)
 //! dx = y·(dy − Σⱼ dyⱼ·yⱼ)                 keeps y, not x
 
-use super::{Args, Case, reference, zeros, zeros_like};
-use crate::{Op, Store, Tape, Var};
+use super::{Args, Case, Reference, zeros, zeros_like};
+use crate::{Index, Op, Store, Tape, Var};
 use kernels::{Real, softmax};
 
 #[derive(Debug)]
@@ -24,11 +24,23 @@ impl Op for Softmax {
     fn name(&self) -> &'static str {
         "softmax"
     }
+    fn formula(&self) -> [String; 2] {
+        ["y[j] = e^x[j] / Σ e^x", "dx = y·(dy − Σ dy·y)"].map(String::from)
+    }
+    fn files(&self) -> &'static [&'static str] {
+        &[file!(), "kernels/src/softmax.rs"]
+    }
     fn inputs(&self) -> Vec<Var> {
         vec![self.x]
     }
     fn outputs(&self) -> Vec<Var> {
         vec![self.y]
+    }
+    fn kept(&self) -> &'static [&'static str] {
+        &[]
+    }
+    fn index(&self) -> Option<Index> {
+        None
     }
     fn forward(&self, s: &mut Store) {
         let (_, cols) = s.shape(self.x);
@@ -45,28 +57,29 @@ impl Op for Softmax {
         let n = (rows * cols) as u64;
         (19 * n, 5 * n)
     }
+    fn bytes(&self, s: &Store) -> (u64, u64) {
+        (s.bytes(&[self.x, self.y]), s.bytes(&[self.y, self.y, self.x]))
+    }
 }
 
-fn forward<T: Real>(a: &Args<T>) -> Vec<T> {
-    let mut y = zeros(a.shapes[0]);
-    softmax::softmax_ref(&a.inputs[0], &mut y, a.shapes[0].1);
-    y
-}
-
-fn backward<T: Real>(a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
-    let mut d = zeros_like(a);
-    softmax::softmax_backward_ref(&forward(a), dy, &mut d[0], a.shapes[0].1);
-    d
+impl<T: Real> Reference<T> for Softmax {
+    fn forward_ref(&self, a: &Args<T>) -> Vec<Vec<T>> {
+        let mut y = zeros(a.shapes[0]);
+        softmax::softmax_ref(&a.inputs[0], &mut y, a.shapes[0].1);
+        vec![y]
+    }
+    fn backward_ref(&self, a: &Args<T>, dy: &[T]) -> Vec<Vec<T>> {
+        let (y, mut d) = (self.forward_ref(a), zeros_like(a));
+        softmax::softmax_backward_ref(&y[0], dy, &mut d[0], a.shapes[0].1);
+        d
+    }
 }
 
 pub(super) fn cases() -> Vec<Case> {
     vec![Case {
         name: "softmax",
-        formula: "y_j = e^x_j / sum e^x",
-        file: file!(),
         shapes: vec![vec![(3, 7)], vec![(1, 1)], vec![(64, 113)], vec![(0, 5)]],
         index: vec![],
         record: |t, x, _| t.softmax(x[0]),
-        reference: reference!(forward, backward),
     }]
 }

@@ -332,7 +332,8 @@ fn short(step: u64) -> String {
     }
 }
 
-fn superscript(exponent: i32) -> String {
+/// 10⁻³: the exponent.
+pub(crate) fn superscript(exponent: i32) -> String {
     let digit = |c| match c {
         '-' => '⁻',
         c => "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth(c as usize - '0' as usize).unwrap_or(c),

@@ -129,8 +129,16 @@ pub fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, RunError> {
 /// # Errors
 /// The folder cannot be read.
 pub fn newest(dir: &Path, run: &str) -> Result<Newest, RunError> {
+    newest_upto(dir, run, u64::MAX)
+}
+
+/// As [`newest`], among the checkpoints up to a step.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn newest_upto(dir: &Path, run: &str, step: u64) -> Result<Newest, RunError> {
     let mut skipped = Vec::new();
-    for (_, path) in list(dir)?.into_iter().rev() {
+    for (_, path) in list(dir)?.into_iter().rev().filter(|(s, _)| *s <= step) {
         match load(&path).and_then(|c| c.check_run(run).map(|()| c)) {
             Ok(checkpoint) => return Ok(Newest { checkpoint: Some(checkpoint), skipped }),
             Err(e) => skipped.push(e.to_string()),

@@ -1,0 +1,94 @@
+//! What a step computes against f64: every op by itself, the optimiser, H̃.
+
+use super::dump::Dump;
+use crate::config::Config;
+use crate::train::Trainer;
+use anyhow::{Result, bail};
+use autograd::gradcheck::{OpCheck, check_op, relative};
+use kernels::adamw::adamw_ref;
+use kernels::covariance::covariance_ref;
+use kernels::spectrum::Centring;
+use kernels::tridiagonal::{ql, tridiagonalise_ref};
+use models::Recorded;
+use std::path::Path;
+
+/// The errors of one step.
+#[derive(Debug)]
+pub struct Checks {
+    /// Of each op, in recording order.
+    pub ops: Vec<OpCheck>,
+    /// Of AdamW's parameters and moments, where it is largest.
+    pub optimiser_error: f64,
+    /// Of H̃.
+    pub entropy_error: f64,
+}
+
+/// Makes the update of `step`, checks all of it, and dumps it if a path is given.
+///
+/// # Errors
+/// If something is not finite, or the dump cannot be written.
+pub fn check(
+    trainer: &mut Trainer,
+    config: &Config,
+    step: u64,
+    dump_path: Option<&Path>,
+) -> Result<Checks> {
+    trainer.forward(step)?;
+    let entropy = trainer.entropy(step)?;
+    let reference = entropy_ref(trainer.model(), &config.spectral.at[0])?;
+    let entropy_error = relative([(entropy, reference)].into_iter());
+
+    let (model, _) = trainer.parts();
+    let loss = model.loss.loss;
+    model.tape.backward(loss);
+    let mut dump = dump_path.map(|_| Dump::before(trainer, config, step));
+
+    let (model, optimiser) = trainer.parts();
+    let results: Vec<_> = model.tape.ops().map(|op| op.outputs()[0]).collect();
+    let reached: Vec<bool> = results.iter().map(|&y| model.tape.has_grad(y)).collect();
+    let ops = (0..reached.len()).map(|i| check_op(&mut model.tape, i, reached[i])).collect();
+
+    // Checking the ops has overwritten gradients.
+    model.tape.backward(loss);
+    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+    let mut expected = Vec::new();
+    for slot in optimiser.slots() {
+        let (p, g) = (model.tape.value(slot.param), model.tape.grad(slot.param));
+        let (mut p, g, mut m, mut v) = (wide(p), wide(g), wide(&slot.m), wide(&slot.v));
+        adamw_ref(&mut p, &g, &mut m, &mut v, optimiser.config().scalars(slot, step));
+        expected.push([p, m, v]);
+    }
+    if !optimiser.step(&mut model.tape, step) {
+        bail!(trainer.not_finite(step, "a gradient"));
+    }
+    let (model, optimiser) = trainer.parts();
+    let mut optimiser_error: f64 = 0.0;
+    for which in 0..3 {
+        let pairs = optimiser.slots().iter().zip(&expected).flat_map(|(slot, expected)| {
+            let ours = [model.tape.value(slot.param), &slot.m, &slot.v][which];
+            ours.iter().map(|&x| f64::from(x)).zip(expected[which].iter().copied())
+        });
+        optimiser_error = optimiser_error.max(relative(pairs));
+    }
+    if let (Some(dump), Some(path)) = (&mut dump, dump_path) {
+        dump.after(trainer);
+        dump.write(path)?;
+    }
+    Ok(Checks { ops, optimiser_error, entropy_error })
+}
+
+/// H̃ of a hook at the last position, by plain loops: two-pass covariance, Householder, QL.
+fn entropy_ref(model: &Recorded, hook: &str) -> Result<f64> {
+    let var = model.tape.find(hook).expect("the config's check knows the hooks");
+    let ((rows, d), examples) = (model.tape.shape(var), model.tape.examples());
+    let per_example = (rows / examples).max(1);
+    let all = model.tape.value(var).chunks_exact(per_example * d);
+    let last: Vec<f32> = all.flat_map(|x| &x[(per_example - 1) * d..]).copied().collect();
+    let covariance = covariance_ref(&last, d, Centring::Centred);
+    let (mut diagonal, mut off) = tridiagonalise_ref(&covariance, d);
+    ql(&mut diagonal, &mut off)?;
+    let total: f64 = diagonal.iter().sum();
+    let shares = diagonal.iter().map(|x| x / total).filter(|&p| p > 1e-14);
+    let entropy: f64 = shares.map(|p| -p * p.ln()).sum();
+    Ok(if d > 1 && total > 0.0 { entropy / (d as f64).ln() } else { 0.0 })
+}

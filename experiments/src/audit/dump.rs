@@ -1,0 +1,147 @@
+//! One training step as one safetensors file, for anyone who wants to compute it again.
+//!
+//! ```text
+//! rows, tokens, labels           (b), (b, n_ctx), (b), u32: the batch
+//! index/<result>                 the index list of the op that writes <result>, u32
+//! <parameter>                    before the update; in TransformerLens's axes, as in checkpoints
+//! <activation>                   (rows, cols); unnamed ones as op07.gather, op07.layer_norm.stats
+//! grad/<name>                    the loss's gradient of a parameter or activation
+//! adam_m/<parameter>, adam_v/…   the moments before the update
+//! after/<…>                      parameter and moments after it
+//! metadata "plateau"             JSON: config, step, optimiser, parameters, ops
+//! ```
+
+use crate::config::Config;
+use crate::run::{RunError, write_whole};
+use crate::train::Trainer;
+use autograd::Tape;
+use models::Param;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// The tensors of a step, by name.
+pub struct Dump {
+    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
+    about: Value,
+}
+
+impl Dump {
+    /// What is there before the update: after a whole backward.
+    pub fn before(trainer: &mut Trainer, config: &Config, step: u64) -> Dump {
+        let mut dump = Dump { tensors: BTreeMap::new(), about: Value::Null };
+        let (rows, pairs, labels) = trainer.drawn();
+        let (rows, b) = (rows.to_vec(), rows.len());
+        let equals = (super::rows::n_ctx(config) == 3).then(|| config.task.symbols() as u32);
+        let tokens: Vec<u32> =
+            pairs.iter().flat_map(|ab| ab.iter().copied().chain(equals)).collect();
+        dump.whole("rows", vec![b], &rows);
+        dump.whole("tokens", vec![b, tokens.len() / b], &tokens);
+        dump.whole("labels", vec![b], &labels);
+
+        let (model, optimiser) = trainer.parts();
+        let tape = &model.tape;
+        for (param, slot) in model.params().iter().zip(optimiser.slots()) {
+            let name = &param.name;
+            dump.param(name.clone(), param, tape.value(param.var));
+            dump.param(format!("grad/{name}"), param, tape.grad(param.var));
+            dump.param(format!("adam_m/{name}"), param, &slot.m);
+            dump.param(format!("adam_v/{name}"), param, &slot.v);
+        }
+        for op in tape.ops() {
+            let outputs = op.outputs();
+            if let Some(index) = op.index() {
+                let list = tape.store().entries(index);
+                dump.whole(&format!("index/{}", tape.label(outputs[0])), vec![list.len()], list);
+            }
+            for y in outputs {
+                let (rows, cols) = tape.shape(y);
+                let names = tape.all_names(y).to_vec();
+                let names = if names.is_empty() { vec![tape.label(y)] } else { names };
+                for name in names {
+                    if tape.has_grad(y) {
+                        dump.real(format!("grad/{name}"), vec![rows, cols], tape.grad(y));
+                    }
+                    dump.real(name, vec![rows, cols], tape.value(y));
+                }
+            }
+        }
+        let o = optimiser.config();
+        let decayed = optimiser.slots().iter().filter(|slot| slot.weight_decay != 0.0);
+        dump.about = json!({
+            "config": config,
+            "step": step,
+            "optimiser": {
+                "t": step + 1,
+                "lr": o.lr_at(step),
+                "betas": [o.betas.0, o.betas.1],
+                "eps": o.eps,
+                "weight_decay": o.weight_decay,
+                "decayed": decayed.map(|slot| tape.name(slot.param)).collect::<Vec<_>>(),
+            },
+            "parameters": model.params().iter().map(|p| &p.name).collect::<Vec<_>>(),
+            "ops": ops(tape),
+        });
+        dump
+    }
+
+    /// What the update has made of parameters and moments.
+    pub fn after(&mut self, trainer: &mut Trainer) {
+        let (model, optimiser) = trainer.parts();
+        for (param, slot) in model.params().iter().zip(optimiser.slots()) {
+            let name = &param.name;
+            self.param(format!("after/{name}"), param, model.tape.value(param.var));
+            self.param(format!("after/adam_m/{name}"), param, &slot.m);
+            self.param(format!("after/adam_v/{name}"), param, &slot.v);
+        }
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), RunError> {
+        let views = self.tensors.iter().map(|(name, (dtype, shape, bytes))| {
+            (name, TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor fits its shape"))
+        });
+        let broken = |e: safetensors::SafeTensorError| RunError::content(path, e.to_string());
+        let metadata = HashMap::from([("plateau".to_string(), self.about.to_string())]);
+        let file = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
+        write_whole(path, &file)
+    }
+
+    fn real(&mut self, name: String, shape: Vec<usize>, values: &[f32]) {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.tensors.insert(name, (Dtype::F32, shape, bytes));
+    }
+
+    fn whole(&mut self, name: &str, shape: Vec<usize>, values: &[u32]) {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.tensors.insert(name.to_string(), (Dtype::U32, shape, bytes));
+    }
+
+    fn param(&mut self, name: String, param: &Param, tape_order: &[f32]) {
+        self.real(name, param.shape.clone(), &param.export(tape_order));
+    }
+}
+
+/// Every op: what it reads, what it writes, its formulas.
+fn ops(tape: &Tape) -> Vec<Value> {
+    let labels = |values: Vec<autograd::Var>| -> Vec<String> {
+        values.into_iter().map(|x| tape.label(x)).collect()
+    };
+    let op = |op: &dyn autograd::Op| {
+        let [forward, backward] = op.formula();
+        let outputs = labels(op.outputs());
+        json!({
+            "op": op.name(),
+            "inputs": labels(op.inputs()),
+            "index": op.index().map(|_| format!("index/{}", outputs[0])),
+            "outputs": outputs,
+            "forward": forward,
+            "backward": backward,
+        })
+    };
+    tape.ops().map(op).collect()
+}

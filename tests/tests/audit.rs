@@ -1,0 +1,347 @@
+//! `plateau audit`: its ledger adds up, names what it names, and its dump can be computed again.
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tests::{only_run, run_in, scratch, stderr, stdout};
+
+/// A small model of each kind, as (preset, changes).
+const MODELS: &[(&str, &str, &[&str])] = &[
+    ("post-norm", "default", &["optim.batch=48"]),
+    ("nanda", "nanda", &["task.p=29", "spectral.probe=64", "optim.batch=64"]),
+    (
+        "deep",
+        "default",
+        &[
+            "optim.batch=32",
+            "model.tokens=ab=",
+            "model.norm=pre",
+            "model.n_layers=2",
+            "model.d_model=48",
+            "model.act=gelu_tanh",
+            "model.causal=true",
+            "optim.no_decay=[\"b_\"]",
+            "optim.schedule=cosine",
+            "optim.warmup=4",
+            "spectral.at=[\"blocks.0.hook_resid_mid\"]",
+        ],
+    ),
+    ("mlp", "mlp", &["optim.batch=64", "model.n_layers=2", "model.bias=true"]),
+    ("s5", "entropy-paper-s5", &["optim.batch=32", "model.d_model=32", "model.d_mlp=64"]),
+];
+
+fn audit(dir: &Path, experiment: &str, changes: &[&str], more: &[&str]) -> Output {
+    let mut arguments = vec!["audit", experiment];
+    changes.iter().for_each(|change| arguments.extend(["--set", change]));
+    arguments.extend(more);
+    run_in(dir, &arguments)
+}
+
+fn ledger(dir: &Path, experiment: &str, changes: &[&str], more: &[&str]) -> Value {
+    let output = audit(dir, experiment, changes, &[&["--json"], more].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    serde_json::from_str(&stdout(&output)).expect("JSON")
+}
+
+fn number(x: &Value) -> f64 {
+    x.as_f64().unwrap_or_else(|| panic!("a number, not {x}"))
+}
+
+fn rows<'a>(ledger: &'a Value, pass: &'a str) -> impl Iterator<Item = &'a Value> {
+    ledger["rows"].as_array().unwrap().iter().filter(move |row| row["pass"] == pass)
+}
+
+#[test]
+fn the_json_of_an_audit_has_the_documented_keys() {
+    let dir = scratch("audit-json");
+    let l = ledger(&dir, "smoke", &[], &[]);
+    let keys = |x: &Value| x.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        keys(&l),
+        [
+            "preset",
+            "seed",
+            "step",
+            "threads",
+            "batch",
+            "parameters",
+            "machine",
+            "peak_gflops",
+            "bandwidth",
+            "rows",
+            "on_top",
+            "totals",
+            "worst",
+            "tolerance"
+        ]
+    );
+    let row = [
+        "op",
+        "pass",
+        "kind",
+        "name",
+        "formula",
+        "files",
+        "inputs",
+        "outputs",
+        "flops",
+        "bytes",
+        "ms",
+        "gflops",
+        "floor_ms",
+        "roof_share",
+        "kept_bytes",
+        "error",
+        "gradient_check",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for r in l["rows"].as_array().unwrap().iter().chain([&l["on_top"]]) {
+        assert_eq!(keys(r), row);
+        assert!(
+            !r["formula"].as_str().unwrap().is_empty() && !r["name"].as_str().unwrap().is_empty()
+        );
+        for file in r["files"].as_array().unwrap() {
+            assert!(root.join(file.as_str().unwrap()).exists(), "{file}");
+        }
+        assert!(number(&r["ms"]) >= 0.0 && number(&r["bytes"]) > 0.0, "{r}");
+    }
+    assert_eq!(
+        keys(&l["totals"]),
+        [
+            "flops",
+            "bytes",
+            "kept_bytes",
+            "ms",
+            "step_ms",
+            "steps_ms",
+            "reconciled",
+            "floor_ms",
+            "over_floor",
+            "repeats"
+        ]
+    );
+    assert_eq!((&l["preset"], &l["step"]), (&"smoke".into(), &0.into()));
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_ledger_adds_up() {
+    let dir = scratch("audit-sums");
+    let l = ledger(&dir, "default", &["optim.batch=64"], &[]);
+    let t = &l["totals"];
+    let all = l["rows"].as_array().unwrap();
+    for key in ["flops", "bytes", "kept_bytes", "ms", "floor_ms"] {
+        let sum: f64 = all.iter().map(|r| number(&r[key])).sum();
+        assert!((sum / number(&t[key]) - 1.0).abs() < 1e-9, "{key}: {sum} {}", t[key]);
+    }
+    // loosely: other processes may have the machine
+    let reconciled = number(&t["reconciled"]);
+    println!("reconciled: {reconciled}");
+    assert!((0.85..1.15).contains(&reconciled), "{reconciled}");
+    assert!(number(&t["over_floor"]) >= 1.0, "no step is faster than its floor");
+    // Every op goes forward and comes back, in opposite orders.
+    let numbers = |pass| rows(&l, pass).map(|r| r["op"].as_u64().unwrap()).collect::<Vec<_>>();
+    let mut back = numbers("backward");
+    back.reverse();
+    assert_eq!(numbers("forward"), back);
+    assert_eq!(back, (0..back.len() as u64).collect::<Vec<_>>());
+    // Errors are those of f32: there, and small.
+    let linear = rows(&l, "forward").find(|r| r["kind"] == "linear").unwrap();
+    assert!((1e-9..1e-6).contains(&number(&linear["error"])), "{linear}");
+    for r in rows(&l, "backward") {
+        assert!(number(&r["error"]) < 1e-5 && number(&r["gradient_check"]) < 1e-5, "{r}");
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn flops_and_bytes_are_those_that_the_shapes_ask_for() {
+    let dir = scratch("audit-counts");
+    let l = ledger(&dir, "default", &["optim.batch=64"], &[]);
+    let find = |pass: &'static str, name: &str| {
+        rows(&l, pass).find(|r| r["name"] == name).unwrap_or_else(|| panic!("no {name}"))
+    };
+    // (64, 512)·(512, 128) + (128): two operations for each multiply-add
+    let [forward, backward] =
+        ["forward", "backward"].map(|pass| find(pass, "blocks.0.hook_mlp_out"));
+    assert_eq!(forward["flops"], 2 * 64 * 512 * 128);
+    assert_eq!(backward["flops"], 4 * 64 * 512 * 128 + 64 * 128);
+    let (x, w, b, y) = (64 * 512, 512 * 128, 128, 64 * 128);
+    assert_eq!(forward["bytes"], 4 * (x + w + b + y));
+    assert_eq!(backward["bytes"], 4 * (y + x + w + x + w + b));
+    assert_eq!(forward["kept_bytes"], 4 * y);
+    let shapes: Vec<Value> =
+        forward["inputs"].as_array().unwrap().iter().map(|m| m["shape"].clone()).collect();
+    assert_eq!(serde_json::json!(shapes), serde_json::json!([[64, 512], [512, 128], [1, 128]]));
+    let adamw = rows(&l, "optimiser").next().unwrap();
+    assert_eq!(adamw["bytes"], 28 * number(&l["parameters"]) as u64);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn every_preset_can_be_audited() {
+    let dir = scratch("audit-presets");
+    let presets = experiments::presets::PRESETS;
+    for (name, _) in presets {
+        // Small batches, for a quick test: shapes are not what differs between presets.
+        let changes = if *name == "smoke" { vec![] } else { vec!["optim.batch=40"] };
+        let output = audit(&dir, name, &changes, &[]);
+        assert!(output.status.success(), "{name}: {}", stderr(&output));
+        let text = stdout(&output);
+        assert!(text.contains("% of a step measured without hooks"), "{text}");
+        assert!(
+            text.lines().take_while(|l| !l.starts_with("Shapes")).all(|l| l.chars().count() < 140)
+        );
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_run_is_audited_at_its_newest_checkpoint_or_at_any_step() {
+    let dir = scratch("audit-run");
+    assert!(run_in(&dir, &["run", "smoke"]).status.success());
+    let run = only_run(&dir.join("runs"));
+    let run = run.to_str().unwrap();
+    assert_eq!(ledger(&dir, run, &[], &[])["step"], 300);
+    // The preset trained that far and the run between two checkpoints are the same step, bit for bit.
+    let dump = |experiment: &str, name: &str| {
+        let path = dir.join(name);
+        let l = ledger(&dir, experiment, &[], &["--step", "123", "--dump", path.to_str().unwrap()]);
+        assert_eq!(l["step"], 123);
+        fs::read(path).unwrap()
+    };
+    let (from_run, from_preset) =
+        (dump(run, "run.safetensors"), dump("smoke", "preset.safetensors"));
+    let names = |bytes: &[u8]| safetensors::SafeTensors::deserialize(bytes).unwrap().names().len();
+    assert!(names(&from_run) > 100);
+    assert!(from_run == from_preset);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn what_cannot_be_audited_is_said_in_a_sentence() {
+    let dir = scratch("audit-sentences");
+    let nowhere = dir.join("nowhere").join("x");
+    let nowhere = nowhere.to_str().unwrap();
+    for (arguments, sentence) in [
+        (vec!["audit", "smoke", "--step", "301"], "--step 301: smoke has steps 0 to 300"),
+        (vec!["audit", "smoky"], "smoky is neither a file nor a preset"),
+        (vec!["audit", "smoke", "--dump", nowhere], "nowhere/x"),
+        (vec!["audit", "smoke", "--page", nowhere], "nowhere/x"),
+        (vec!["audit", "smoke", "--set", "optim.lrr=1"], "lrr"),
+    ] {
+        let output = run_in(&dir, &arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains(sentence) && !said.contains("panicked"), "{arguments:?}: {said}");
+        assert_eq!(stdout(&output), "");
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_page_shows_every_op_and_asks_no_network_for_anything() {
+    let dir = scratch("audit-page");
+    let l = ledger(&dir, "smoke", &[], &["--page", "audit.html"]);
+    let page = fs::read_to_string(dir.join("audit.html")).unwrap();
+    for outside in ["http:", "https:", "src=", "href=", "url(", "@import", "fetch("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    for row in l["rows"].as_array().unwrap() {
+        assert!(page.contains(row["name"].as_str().unwrap()), "{row}");
+    }
+    let dots = page.matches("class=\"dot ").count();
+    let step = number(&l["totals"]["ms"]);
+    let computes = |r: &&Value| number(&r["flops"]) > 0.0 && number(&r["ms"]) >= 1e-3 * step;
+    let expected = l["rows"].as_array().unwrap().iter().filter(computes).count();
+    assert_eq!(dots, expected, "one dot for each row that computes and takes time");
+    assert!(dots > 20, "{dots}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+/// A Python with numpy: $PYTHON, or python3.
+fn python() -> Option<String> {
+    let python = std::env::var("PYTHON").unwrap_or("python3".into());
+    let has = Command::new(&python).args(["-c", "import numpy"]).output();
+    has.is_ok_and(|done| done.status.success()).then_some(python)
+}
+
+fn recompute(python: &str, dump: &Path) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("audit/recompute.py");
+    Command::new(python).arg(script).arg(dump).output().expect("python starts")
+}
+
+fn dump(dir: &Path, name: &str, preset: &str, changes: &[&str]) -> PathBuf {
+    let path = dir.join(name);
+    let output = audit(dir, preset, changes, &["--step", "3", "--dump", path.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    path
+}
+
+#[test]
+fn numpy_computes_every_dumped_tensor_again() {
+    let Some(python) = python() else {
+        println!("skipped: no python3 with numpy");
+        return;
+    };
+    let dir = scratch("audit-numpy");
+    for (name, preset, changes) in MODELS {
+        let file = dump(&dir, name, preset, changes);
+        let output = recompute(&python, &file);
+        let text = stdout(&output);
+        assert!(output.status.success(), "{name}: {}\n{text}", stderr(&output));
+        let bytes = fs::read(&file).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let ok = text.lines().filter(|line| line.ends_with("  ok")).count();
+        assert_eq!(ok, tensors.len(), "{name}: a line for each tensor");
+        for tensor in ["tokens", "loss", "logits", "grad/embed.W_E", "after/adam_v/embed.W_E"] {
+            assert!(tensors.names().contains(&tensor), "{name}: {tensor}");
+        }
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_spoilt_dump_is_not_what_numpy_computes() {
+    let Some(python) = python() else {
+        println!("skipped: no python3 with numpy");
+        return;
+    };
+    let dir = scratch("audit-spoilt");
+    let file = dump(&dir, "whole", MODELS[0].1, MODELS[0].2);
+    let whole = fs::read(&file).unwrap();
+    let (header, meta) = safetensors::SafeTensors::read_metadata(&whole).unwrap();
+    // One kind of tensor each: input, index list, activation, kept value, gradients, update.
+    for name in [
+        "labels",
+        "index/op00.gather",
+        "blocks.0.mlp.hook_post",
+        "op14.layer_norm.stats",
+        "grad/blocks.0.attn.hook_q",
+        "grad/embed.W_E",
+        "after/blocks.0.mlp.W_in",
+        "after/adam_m/unembed.W_U",
+    ] {
+        let info = meta.info(name).unwrap_or_else(|| panic!("no {name}"));
+        let mut spoilt = whole.clone();
+        let (begin, end) = (8 + header + info.data_offsets.0, 8 + header + info.data_offsets.1);
+        // The largest element, in size, is halved: one error in one number.
+        let words = whole[begin..end].chunks_exact(4);
+        let size = |w: &[u8]| f32::from_le_bytes(w.try_into().unwrap()).abs();
+        let top = words.enumerate().max_by(|a, b| size(a.1).total_cmp(&size(b.1))).unwrap().0;
+        let at = begin + 4 * top;
+        let word: [u8; 4] = whole[at..at + 4].try_into().unwrap();
+        let changed = match info.dtype {
+            safetensors::Dtype::U32 => (u32::from_le_bytes(word) / 2).to_le_bytes(),
+            _ => (f32::from_le_bytes(word) * 0.5).to_le_bytes(),
+        };
+        spoilt[at..at + 4].copy_from_slice(&changed);
+        fs::write(&file, &spoilt).unwrap();
+        let output = recompute(&python, &file);
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", stdout(&output));
+        let said = stderr(&output);
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
