@@ -10,16 +10,16 @@
 //! keys i ≤ j + tk − tq, and p is 0 beyond. Sums over keys and queries are chains in ascending order.
 
 //!
-//! A row is one query of one head: (b, h, tq) of them. Sixteen rows are computed at once, one in each
-//! lane of the scores: what a row does alone, a few keys long, is all latency.
+//! A query's heads are computed side by side, as they lie in memory: k and v are walked through once,
+//! in order, and the scores of sixteen heads are the lanes of one vector.
 
-use crate::lanes::{self, LANES, load, store};
+use crate::lanes::{self, LANES, map};
 use crate::{Real, Write, elementary, parallel};
 use rayon::prelude::*;
 use std::ops::Range;
 use wide::f32x16;
 
-/// The longest sequence: the scores of sixteen rows stay on the stack.
+/// The longest sequence: the scores of one query stay on the stack.
 pub const MAX_KEYS: usize = 256;
 
 /// The shapes of an attention: b·tq queries of h heads with e dimensions each, b·tk keys.
@@ -52,18 +52,21 @@ impl Shape {
         1.0 / (self.e as f32).sqrt()
     }
 
-    /// The rows of some examples, in order.
-    fn rows(self, examples: Range<usize>) -> impl Iterator<Item = Row> {
-        let Shape { tq, tk, h, e, .. } = self;
-        let d = self.d();
-        let row = move |b: usize, head: usize, j: usize| Row {
-            query: (b * tq + j) * d + head * e,
-            keys: b * tk * d + head * e,
-            seen: self.visible(j),
-            first: j == 0,
-        };
-        examples
-            .flat_map(move |b| (0..h).flat_map(move |head| (0..tq).map(move |j| row(b, head, j))))
+    /// Where head `x` of row `t` lies in an example's q, k, v or z.
+    fn slice(self, t: usize, x: usize) -> Range<usize> {
+        let start = t * self.d() + x * self.e;
+        start..start + self.e
+    }
+
+    /// Where the weights of query `j` of head `x` begin in an example's pattern.
+    fn weights(self, x: usize, j: usize) -> usize {
+        (x * self.tq + j) * self.tk
+    }
+
+    /// Each query with each group of at most sixteen heads.
+    fn queries(self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let groups = move || (0..self.h).step_by(LANES).map(move |x| x..self.h.min(x + LANES));
+        (0..self.tq).flat_map(move |j| groups().map(move |heads| (j, heads)))
     }
 
     /// Floating-point operations of one example's forward; the backward takes twice as many.
@@ -72,81 +75,64 @@ impl Shape {
     }
 }
 
-/// One query of one head.
-#[derive(Clone, Copy)]
-struct Row {
-    /// Where its slice of q and z begins.
-    query: usize,
-    /// Where its head's slice of the example's first key and value begins.
-    keys: usize,
-    /// Keys that it sees.
-    seen: usize,
-    /// It is the first query of its example.
-    first: bool,
-}
-
-/// The next rows, as many as `n` says; the lanes beyond repeat the first.
-#[inline(always)]
-fn group(rows: &mut impl Iterator<Item = Row>, n: usize) -> [Row; LANES] {
-    let first = rows.next().expect("a row for each of the pattern");
-    let mut group = [first; LANES];
-    group[1..n].iter_mut().zip(rows).for_each(|(to, row)| *to = row);
-    group
-}
-
-/// Lane r is x where row r sees key i, else `hidden`.
-#[inline(always)]
-fn mask(group: &[Row; LANES], i: usize, x: f32x16, hidden: f32) -> f32x16 {
-    if group.iter().all(|row| i < row.seen) {
-        return x;
-    }
-    let x = x.to_array();
-    f32x16::new(std::array::from_fn(|r| if i < group[r].seen { x[r] } else { hidden }))
-}
-
 /// z = attention(q, k, v); p receives the pattern.
 ///
 /// # Panics
 /// If tk is above [`MAX_KEYS`].
 pub fn attention(q: &[f32], k: &[f32], v: &[f32], z: &mut [f32], p: &mut [f32], s: Shape) {
-    let Shape { tq, tk, h, e, .. } = s;
+    let Shape { tq, tk, h, .. } = s;
     let (d, scale) = (s.d(), f32x16::splat(s.scale()));
     assert!(tk <= MAX_KEYS, "attention over {tk} keys: at most {MAX_KEYS}");
     let work = 16 * z.len() * tk;
     parallel::rows2((z, tq * d), (p, h * tq * tk), work, 1, |first, z, p| {
-        let mut rows = s.rows(first..first + z.len() / (tq * d));
-        let mut scores = [f32x16::ZERO; MAX_KEYS];
-        let scores = &mut scores[..tk];
-        for p in p.chunks_mut(LANES * tk) {
-            let n = p.len() / tk;
-            let group = group(&mut rows, n);
-            let queries = group.map(|row| &q[row.query..][..e]);
-            for (i, score) in scores.iter_mut().enumerate() {
-                let key = group.map(|row| &k[row.keys + i * d..][..e]);
-                *score = mask(&group, i, lanes::dots(queries, key) * scale, f32::NEG_INFINITY);
-            }
-            let lowest = f32x16::splat(f32::NEG_INFINITY);
-            let max = scores.iter().fold(lowest, |max, &score| max.fast_max(score));
-            scores.iter_mut().for_each(|x| *x = elementary::exp(*x - max));
-            let total = lanes::sum_each(scores);
-            for (i, x) in scores.iter().enumerate() {
-                // A hidden key has weight 0 also where what is seen is not finite.
-                let weights = mask(&group, i, *x / total, 0.0).to_array();
-                (0..n).for_each(|r| p[r * tk + i] = weights[r]);
-            }
-            for (row, p) in group.iter().zip(p.chunks_exact(tk)) {
-                let z = &mut z[row.query - first * tq * d..][..e];
-                for (c, z) in z.chunks_mut(LANES).enumerate() {
-                    let mut sum = f32x16::ZERO;
-                    for (i, &weight) in p[..row.seen].iter().enumerate() {
-                        let v = load(&v[row.keys + i * d..][..e][c * LANES..], 0.0);
-                        sum = f32x16::splat(weight).mul_add(v, sum);
+        let examples = z.chunks_exact_mut(tq * d).zip(p.chunks_exact_mut(h * tq * tk));
+        let (k, v) = (k.chunks_exact(tk * d), v.chunks_exact(tk * d));
+        let inputs = q.chunks_exact(tq * d).zip(k.zip(v)).skip(first);
+        let mut scores = [[0.0; LANES]; MAX_KEYS]; // of each key, a head in each lane
+        for ((z, p), (q, (k, v))) in examples.zip(inputs) {
+            for (j, heads) in s.queries() {
+                let (scores, _) = scores.split_at_mut(s.visible(j));
+                for (i, scores) in scores.iter_mut().enumerate() {
+                    for (score, x) in scores.iter_mut().zip(heads.clone()) {
+                        *score = lanes::dot(&q[s.slice(j, x)], &k[s.slice(i, x)]);
                     }
-                    store(sum, z);
+                }
+                softmax_each(scores, scale);
+                for (lane, x) in heads.clone().enumerate() {
+                    let (seen, hidden) = p[s.weights(x, j)..][..tk].split_at_mut(scores.len());
+                    seen.iter_mut().zip(&*scores).for_each(|(p, score)| *p = score[lane]);
+                    hidden.fill(0.0);
+                }
+                for (i, weights) in scores.iter().enumerate() {
+                    let write = if i == 0 { Write::Set } else { Write::Add };
+                    for (&weight, x) in weights.iter().zip(heads.clone()) {
+                        axpy(weight, &v[s.slice(i, x)], &mut z[s.slice(j, x)], write);
+                    }
                 }
             }
         }
     });
+}
+
+/// Each lane of the scores becomes its softmax over the keys, with the bits of
+/// [`softmax_row`](crate::softmax::softmax_row). scores: (keys, 16).
+#[inline(always)]
+fn softmax_each(scores: &mut [[f32; LANES]], scale: f32x16) {
+    let mut max = f32x16::splat(f32::NEG_INFINITY);
+    for score in scores.iter_mut() {
+        let scaled = f32x16::new(*score) * scale;
+        (*score, max) = (scaled.to_array(), max.fast_max(scaled));
+    }
+    let mut sums = [f32x16::ZERO; LANES];
+    for (i, score) in scores.iter_mut().enumerate() {
+        let e = elementary::exp(f32x16::new(*score) - max);
+        sums[i % LANES] += e;
+        *score = e.to_array();
+    }
+    let total = lanes::fold(sums, |a, b| a + b);
+    for score in scores {
+        *score = (f32x16::new(*score) / total).to_array();
+    }
 }
 
 /// dq, dk, dv (+)= the gradients; shapes as q, k, v. `write` holds for each of the three in turn.
@@ -161,7 +147,7 @@ pub fn attention_backward(
     write: [Write; 3],
     s: Shape,
 ) {
-    let Shape { tq, tk, h, e, .. } = s;
+    let Shape { tq, tk, h, .. } = s;
     let (d, scale) = (s.d(), f32x16::splat(s.scale()));
     assert!(tk <= MAX_KEYS, "attention over {tk} keys: at most {MAX_KEYS}");
     let examples = dz.len() / (tq * d);
@@ -171,55 +157,50 @@ pub fn attention_backward(
         .zip(dk.par_chunks_mut(block * tk * d))
         .zip(dv.par_chunks_mut(block * tk * d));
     blocks.enumerate().for_each(|(chunk, ((dq, dk), dv))| {
-        let examples = chunk * block..chunk * block + dq.len() / (tq * d);
-        let (query0, key0) = (examples.start * tq * d, examples.start * tk * d);
-        let p = &p[examples.start * h * tq * tk..examples.end * h * tq * tk];
-        let mut rows = s.rows(examples);
-        let mut ds = [f32x16::ZERO; MAX_KEYS];
-        let ds = &mut ds[..tk];
-        for p in p.chunks(LANES * tk) {
-            let n = p.len() / tk;
-            let group = group(&mut rows, n);
-            let weight = |i: usize| {
-                f32x16::new(std::array::from_fn(|r| if r < n { p[r * tk + i] } else { 0.0 }))
-            };
-            let dz_rows = group.map(|row| &dz[row.query..][..e]);
-            let mut mean = f32x16::ZERO;
-            for (i, dp) in ds.iter_mut().enumerate() {
-                let value = group.map(|row| &v[row.keys + i * d..][..e]);
-                *dp = mask(&group, i, lanes::dots(dz_rows, value), 0.0);
-                mean = weight(i).mul_add(*dp, mean);
-            }
-            for (i, ds) in ds.iter_mut().enumerate() {
-                *ds = weight(i) * (*ds - mean) * scale;
-            }
-            for (r, (row, p)) in group.iter().zip(p.chunks_exact(tk)).enumerate() {
-                // The first query of an example meets its keys first.
-                let write_keys =
-                    [write[1], write[2]].map(|write| if row.first { write } else { Write::Add });
-                let dq = &mut dq[row.query - query0..][..e];
-                for (c, dq) in dq.chunks_mut(LANES).enumerate() {
-                    let piece = c * LANES..c * LANES + dq.len();
-                    let q = load(&q[row.query..][..e][piece.clone()], 0.0);
-                    let dz = load(&dz[row.query..][..e][piece.clone()], 0.0);
-                    let mut sum = start(dq, write[0]);
-                    for i in 0..row.seen {
-                        let key = row.keys + i * d;
-                        let k = load(&k[key..][..e][piece.clone()], 0.0);
-                        let dk = &mut dk[key - key0..][..e][piece.clone()];
-                        let dv = &mut dv[key - key0..][..e][piece.clone()];
-                        let ds = f32x16::splat(ds[i].as_array()[r]);
-                        sum = ds.mul_add(k, sum);
-                        store(ds.mul_add(q, start(dk, write_keys[0])), dk);
-                        store(f32x16::splat(p[i]).mul_add(dz, start(dv, write_keys[1])), dv);
+        let gradients = dq
+            .chunks_exact_mut(tq * d)
+            .zip(dk.chunks_exact_mut(tk * d))
+            .zip(dv.chunks_exact_mut(tk * d));
+        let queries = q.chunks_exact(tq * d).zip(dz.chunks_exact(tq * d));
+        let keys = k.chunks_exact(tk * d).zip(v.chunks_exact(tk * d));
+        let inputs = queries.zip(keys).zip(p.chunks_exact(h * tq * tk)).skip(chunk * block);
+        let mut ds = [[0.0; LANES]; MAX_KEYS]; // of each key, a head in each lane
+        for (((dq, dk), dv), (((q, dz), (k, v)), p)) in gradients.zip(inputs) {
+            for (j, heads) in s.queries() {
+                let weights = |i: usize| {
+                    let mut weights = [0.0; LANES];
+                    for (weight, x) in weights.iter_mut().zip(heads.clone()) {
+                        *weight = p[s.weights(x, j) + i];
                     }
-                    store(sum, dq);
-                    for i in row.seen..tk {
-                        let key = row.keys + i * d - key0;
-                        for (dx, write) in [&mut *dk, &mut *dv].into_iter().zip(write_keys) {
-                            if write == Write::Set {
-                                dx[key..][..e][piece.clone()].fill(0.0);
-                            }
+                    weights
+                };
+                let (ds, _) = ds.split_at_mut(s.visible(j));
+                let mut mean = f32x16::ZERO;
+                for (i, dp) in ds.iter_mut().enumerate() {
+                    for (dp, x) in dp.iter_mut().zip(heads.clone()) {
+                        *dp = lanes::dot(&dz[s.slice(j, x)], &v[s.slice(i, x)]);
+                    }
+                    mean = f32x16::new(weights(i)).mul_add(f32x16::new(*dp), mean);
+                }
+                // The first query of an example meets its keys first.
+                let [_, write_k, write_v] =
+                    write.map(|write| if j == 0 { write } else { Write::Add });
+                for (i, ds) in ds.iter_mut().enumerate() {
+                    let weights = weights(i);
+                    let dp = f32x16::new(*ds);
+                    *ds = (f32x16::new(weights) * (dp - mean) * scale).to_array();
+                    let write_q = if i == 0 { write[0] } else { Write::Add };
+                    for ((&ds, weight), x) in ds.iter().zip(weights).zip(heads.clone()) {
+                        let (query, key) = (s.slice(j, x), s.slice(i, x));
+                        axpy(ds, &k[key.clone()], &mut dq[query.clone()], write_q);
+                        axpy(ds, &q[query.clone()], &mut dk[key.clone()], write_k);
+                        axpy(weight, &dz[query], &mut dv[key], write_v);
+                    }
+                }
+                for i in s.visible(j)..tk {
+                    for (dx, write) in [(&mut *dk, write_k), (&mut *dv, write_v)] {
+                        if write == Write::Set {
+                            dx[i * d..][..d].fill(0.0);
                         }
                     }
                 }
@@ -228,10 +209,11 @@ pub fn attention_backward(
     });
 }
 
-/// What a gradient's sum starts from.
+/// y (+)= a·x. x, y: (n).
 #[inline(always)]
-fn start(dx: &[f32], write: Write) -> f32x16 {
-    if write == Write::Add { load(dx, 0.0) } else { f32x16::ZERO }
+fn axpy(a: f32, x: &[f32], y: &mut [f32], write: Write) {
+    let a = f32x16::splat(a);
+    map([x], y, write, |[x], y| a.mul_add(x, y));
 }
 
 /// Reference of [`attention`].

@@ -53,8 +53,9 @@ pub(crate) fn fold_max(v: f32x16) -> f32 {
     Real::max(Real::max(a, c), Real::max(b, d))
 }
 
+/// Folds the sixteen lanes by the tree.
 #[inline(always)]
-fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+pub(crate) fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     for width in [8, 4, 2, 1] {
         for j in 0..width {
             lanes[j] = f(lanes[j], lanes[j + width]);
@@ -131,34 +132,6 @@ pub fn sum(x: &[f32]) -> f32 {
 #[inline]
 pub fn dot(x: &[f32], y: &[f32]) -> f32 {
     fold_sum(reduce([x, y], [0.0; 2], ZERO, |[sum], [x, y]| [x.mul_add(y, sum)])[0])
-}
-
-/// Sixteen dot products at once: lane r is `dot(x[r], y[r])`, with its bits. All of one length.
-#[inline(always)]
-pub(crate) fn dots(x: [&[f32]; LANES], y: [&[f32]; LANES]) -> f32x16 {
-    // Lane j takes in lane j + 8; then the eight lanes of eight rows become eight vectors, each with
-    // a row in a lane, and the rest of the tree adds vectors.
-    let halved = |r: usize| {
-        let [sum] = reduce([x[r], y[r]], [0.0; 2], ZERO, |[sum], [x, y]| [x.mul_add(y, sum)]);
-        let [a, b]: [f32x8; 2] = bytemuck::cast(sum);
-        a + b
-    };
-    let eight = |first: usize| {
-        let lane = f32x8::transpose(std::array::from_fn(|r| halved(first + r)));
-        let [a, b, c, d] = std::array::from_fn(|j| lane[j] + lane[j + 4]);
-        (a + c) + (b + d)
-    };
-    bytemuck::cast([eight(0), eight(8)])
-}
-
-/// Lane r is [`sum`] of lane r of every x, with its bits.
-#[inline(always)]
-pub(crate) fn sum_each(x: &[f32x16]) -> f32x16 {
-    let mut sums = [f32x16::ZERO; LANES];
-    for x in x.chunks(LANES) {
-        sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
-    }
-    fold(sums, |a, b| a + b)
 }
 
 /// The largest x; −∞ for an empty x. x: (n).
