@@ -218,11 +218,11 @@ class Step:
             self.put("after/" + name, after)
             self.put("after/adam_m/" + name, m)
             self.put("after/adam_v/" + name, v)
-        # What the moments were before this step nobody can compute from it; they are the update's input.
-        for kind, name in itertools.product(("", "adam_m/", "adam_v/"), self.p):
-            self.put(kind + name, self.file[kind + name])
-        self.put("rows", self.file["rows"])
         return lr
+
+    def inputs(self):
+        """What the step starts from, and nobody can compute from it."""
+        return {"rows"} | {kind + name for kind in ("", "adam_m/", "adam_v/") for name in self.p}
 
 
 # The transformer
@@ -514,6 +514,9 @@ def main():
     for name in sorted(tensors):
         file = tensors[name].astype(float)
         shape = "x".join(map(str, file.shape))
+        if name in s.inputs():
+            print(f"{name:<44} {shape:>12}            input")
+            continue
         if name not in s.ours:
             print(f"{name:<44} {shape:>12}            not computed")
             wrong.append(f"{name} was not computed")

@@ -77,7 +77,7 @@ pub fn check(
     Ok(Checks { ops, optimiser_error, entropy_error })
 }
 
-/// H̃ of a hook at the last position, by plain loops: two-pass covariance, Householder, QL.
+/// H̃ of a hook at the last position: covariance and Householder in plain loops, then the kernel's QL.
 fn entropy_ref(model: &Recorded, hook: &str) -> Result<f64> {
     let var = model.tape.find(hook).expect("the config's check knows the hooks");
     let ((rows, d), examples) = (model.tape.shape(var), model.tape.examples());

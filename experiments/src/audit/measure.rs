@@ -1,7 +1,7 @@
 //! The times of a step, row by row, and what this machine can do at best.
 //!
 //! Steps with a clock after every op are taken in turns with steps without one, so that both see the
-//! same machine. They are real steps, the audited one first: each goes on from the last.
+//! same machine. They are real steps: those after the audited one.
 //!
 //! Bandwidth is that of a triad, a = b + s·c, over working sets from a part of L1 to beyond the last
 //! cache. An op whose operands are so many bytes is measured against the smallest working set that
