@@ -184,7 +184,7 @@ impl BlockLanczos {
             }
             // Not at this rate, up to the last block?
             let rate = (now.left / before).powi((most - 1 - j) as i32);
-            if j > 0 && open * rate > 4.0 * tolerance {
+            if j > 0 && open * rate > 2.4 * tolerance {
                 return Ok(None);
             }
             lengths = orthonormalise(&mut self.next, &rest, NEGLIGIBLE, floor * floor);
@@ -287,8 +287,8 @@ impl Known {
     fn between(&self, mu: &[f64], s: f64, s_squared: f64) -> Between {
         let tau = self.dropped + (self.steps + 1) as f64 * self.rounding;
         let allowance = 2.0 * tau * (1.0 + (self.rank as f64 / tau).ln());
-        // Below. r₁ and r₂ lose what rounding may have added.
-        let (mut r1, mut r2) = (1.0 - self.rounding, self.purity + self.rounding);
+        // Below, with ‖T + δ‖² ≤ ‖T‖² + 2 δ + k δ².
+        let (mut r1, mut r2) = (1.0 - self.rounding, self.purity + 4.0 * self.rounding);
         let mut lower = -r2.ln() * r1;
         let mut sum = 0.0;
         for &mu in mu.iter().take_while(|&&mu| mu > 0.0) {
