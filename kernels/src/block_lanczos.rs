@@ -506,3 +506,82 @@ fn squared(a: &Small) -> f64 {
 fn at(x: &[f64x8], i: usize) -> f64 {
     x[i / 8].as_array()[i % 8]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(i: usize, j: usize) -> f64 {
+        let x = (1 + i * 7919 + j * 104_729) as f64;
+        (x.sin() * 1e4).fract()
+    }
+
+    fn block(n: usize, salt: usize) -> Vec<Row> {
+        let row = |i| {
+            std::array::from_fn(|v| f64x8::new(std::array::from_fn(|l| value(i + salt, 8 * v + l))))
+        };
+        (0..n).map(row).collect()
+    }
+
+    /// Each element is one chain of fused multiply-adds, in ascending order.
+    #[test]
+    fn the_tiles_give_the_bits_of_plain_loops() {
+        for n in [8, 16, 40, 104] {
+            let (x, y, stride) = (block(n, 3), block(n, 5), n / 8);
+            let mut a = vec![f64x8::ZERO; n * stride];
+            for i in 0..n {
+                for j in 0..(i / 8 + 1) * 8 {
+                    a[i * stride + j / 8].as_mut_array()[j % 8] = value(i.max(j), i.min(j));
+                }
+            }
+            complete(&mut a, n);
+            let mut ax = x.clone();
+            product(&a, &x, &mut ax);
+            let c = gram(&x, &y);
+            let mut rest = y.clone();
+            subtract(&mut rest, &x, &c);
+            for col in 0..WIDTH {
+                for i in 0..n {
+                    let chain =
+                        |s: f64, j: usize| value(i.max(j), i.min(j)).mul_add(at(&x[j], col), s);
+                    assert_eq!(at(&ax[i], col).to_bits(), (0..n).fold(0.0, chain).to_bits());
+                    let chain = |s: f64, k: usize| (-at(&x[i], k)).mul_add(at(&c[k], col), s);
+                    let plain = (0..WIDTH).fold(at(&y[i], col), chain);
+                    assert_eq!(at(&rest[i], col).to_bits(), plain.to_bits());
+                }
+                for k in 0..WIDTH {
+                    let chain = |s: f64, i: usize| at(&x[i], k).mul_add(at(&y[i], col), s);
+                    assert_eq!(at(&c[k], col).to_bits(), (0..n).fold(0.0, chain).to_bits());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn columns_come_out_orthonormal_and_dependent_ones_as_zero() {
+        let mut v = block(80, 1);
+        for row in &mut v {
+            let (x, y) = (at(row, 2), at(row, 5));
+            row[1].as_mut_array()[1] = x - 2.0 * y; // column 9 depends on two before it
+            row[3].as_mut_array()[7] *= 1e-9; // small, but its own
+        }
+        let before = v.clone();
+        let mut gone = gram(&v, &v);
+        let lengths = orthonormalise(&mut v, &gone, NEGLIGIBLE, 0.0);
+        gone = gram(&v, &v);
+        for i in 0..WIDTH {
+            for j in 0..WIDTH {
+                let one = f64::from(u8::from(i == j && i != 9));
+                assert!((at(&gone[i], j) - one).abs() < 1e-12, "{i}, {j}");
+            }
+        }
+        assert!(lengths[9].kept == 0.0 && lengths[9].dropped > 0.0);
+        assert!(lengths[31].kept > 0.0 && lengths[31].kept < 1e-8);
+        // R = QᵀV is upper triangular, with the lengths on its diagonal.
+        let r = gram(&v, &before);
+        for i in (0..WIDTH).filter(|&i| i != 9) {
+            assert!((at(&r[i], i) / lengths[i].kept - 1.0).abs() < 1e-12);
+            assert!((0..i).all(|j| at(&r[i], j).abs() < 1e-12));
+        }
+    }
+}
