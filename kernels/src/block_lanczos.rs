@@ -11,7 +11,7 @@
 //! from the last block only. What is known without a single eigenvalue of A:
 //!
 //! *The part below.* A₁ = A Q T⁻¹ Qᵀ A (Nyström) is of rank k and A − A₁ = C − B T⁻¹ Bᵀ is positive
-//! semi-definite (a Schur complement), of trace a and rank ≤ n − k. With T = L Lᵀ the eigenvalues
+//! semi-definite (a Schur complement), of trace a and rank ≤ n − k (and ≤ A's). With T = L Lᵀ the eigenvalues
 //! μ of A₁ are those of Lᵀ L + L⁻¹ BᵀB L⁻ᵀ, and λ_i(A) ≥ μ_i (Weyl).
 //!
 //! *Above.* ln is operator monotone, so H(A) ≤ H(A₁) + H(A − A₁). ‖C‖² = ‖A‖² − ‖T‖² − 2 ‖B‖² is known,
@@ -81,6 +81,7 @@ pub struct BlockLanczos {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     purity: f64,       // ‖A‖²
+    dim: usize,        // n
     rank: usize,       // A's is at most this
     steps: usize,      // columns of Q that are not zero
     left: f64,         // tr C
@@ -127,7 +128,7 @@ impl BlockLanczos {
         let rank = rank.min(n);
         let (left, left_squared) = (1.0, purity);
         let mut known =
-            Known { purity, rank, steps: 0, left, left_squared, rounding, dropped: 0.0 };
+            Known { purity, dim: n, rank, steps: 0, left, left_squared, rounding, dropped: 0.0 };
         let enough = |between: &Between| between.upper - between.lower <= 2.0 * tolerance;
         let between = known.between(&[], 0.0, 0.0);
         if enough(&between) {
@@ -182,9 +183,9 @@ impl BlockLanczos {
                     return Ok(Some(between));
                 }
             }
-            // Not at this rate, up to the last block?
+            // Not at this rate, up to the last block? (Where Q may span all of A, it can still end.)
             let rate = (now.left / before).powi((most - 1 - j) as i32);
-            if j > 0 && open * rate > 2.4 * tolerance {
+            if rank > most * WIDTH && open * rate > 2.4 * tolerance {
                 return Ok(None);
             }
             lengths = orthonormalise(&mut self.next, &rest, NEGLIGIBLE, floor * floor);
@@ -286,7 +287,7 @@ impl Known {
     /// Both bounds from μ (descending), tr S and ‖S‖², S = B T⁻¹ Bᵀ.
     fn between(&self, mu: &[f64], s: f64, s_squared: f64) -> Between {
         let tau = self.dropped + (self.steps + 1) as f64 * self.rounding;
-        let allowance = 2.0 * tau * (1.0 + (self.rank as f64 / tau).ln());
+        let allowance = 2.0 * tau * (1.0 + (self.dim as f64 / tau).ln());
         // Below, with ‖T + δ‖² ≤ ‖T‖² + 2 δ + k δ².
         let (mut r1, mut r2) = (1.0 - self.rounding, self.purity + 4.0 * self.rounding);
         let mut lower = -r2.ln() * r1;
@@ -302,8 +303,7 @@ impl Known {
         let least = (self.left_squared - self.rounding).max(0.0).sqrt() - s_squared.sqrt();
         let a = (self.left - s).max(0.0) + self.rounding;
         let upper: f64 = mu.iter().map(|&mu| entropy(mu)).sum();
-        let upper =
-            upper + largest(self.rank.saturating_sub(self.steps), a, least.max(0.0).powi(2));
+        let upper = upper + largest(self.rank_left(), a, least.max(0.0).powi(2));
         Between {
             lower: (lower - allowance).max(0.0),
             upper: (upper + allowance).min((self.rank as f64).ln()),
@@ -312,11 +312,16 @@ impl Known {
         }
     }
 
+    /// The rank of A − A₁ is at most this.
+    fn rank_left(&self) -> usize {
+        self.rank.min(self.dim - self.steps)
+    }
+
     /// What trace and norm of C leave open of its entropy.
     fn open(&self) -> f64 {
         let squares = self.left_squared.max(self.rounding * self.rounding);
         let least = -self.left * (squares / self.left.max(self.rounding)).ln();
-        largest(self.rank.saturating_sub(self.steps), self.left, squares) - least
+        largest(self.rank_left(), self.left, squares) - least
     }
 }
 
