@@ -183,8 +183,13 @@ impl BlockLanczos {
                     return Ok(Some(between));
                 }
             }
-            // Not at this rate, up to the last block? (Where Q may span all of A, it can still end.)
-            let rate = (now.left / before).powi((most - 1 - j) as i32);
+            // Not at this rate, up to the last block? tr C falls slower than geometrically, and faster
+            // than by the last power of k. (Where Q may span all of A, it can still end.)
+            let (here, all) = ((j + 1) as f64, most as f64);
+            let geometric = all - here;
+            let power = (all / here).ln() / (here / (here - 1.0)).ln();
+            let exponent = if j == 0 { geometric } else { 0.5 * (geometric + power) };
+            let rate = (now.left / before).powf(exponent);
             if rank > most * WIDTH && open * rate > 2.4 * tolerance {
                 return Ok(None);
             }
