@@ -1,4 +1,5 @@
-//! The spectral measure on one thread: covariance, eigenvalues by either road, and the whole.
+//! The spectral measure on one thread: covariance, eigenvalues by either road, the whole, and the
+//! fast entropy between two bounds. The peers, on the same rows, are `benches/peers/spectrum.py`.
 //!
 //! `cargo bench -p plateau-benches --bench spectrum`. The `eigenvalues` group is the measurement
 //! behind `kernels::spectrum`'s choice between Householder and Lanczos.
@@ -20,6 +21,22 @@ fn noise(rows: usize, dim: usize) -> Vec<f32> {
         (state >> 40) as f32 / 16_777_216.0 - 0.5
     };
     (0..rows * dim).map(|_| draw()).collect()
+}
+
+/// Row i: Σ_k z_ik r_k / (k + 1) with z and r of [`noise`]: a covariance of eigenvalues near k⁻², by the
+/// formula of the peers.
+fn decaying(rows: usize, dim: usize) -> Vec<f32> {
+    let directions = noise(dim, dim);
+    let weights = noise(rows, dim);
+    let mut out = vec![0.0; rows * dim];
+    for (out, weights) in out.chunks_exact_mut(dim).zip(weights.chunks_exact(dim)) {
+        for (k, (weight, direction)) in weights.iter().zip(directions.chunks_exact(dim)).enumerate()
+        {
+            let weight = weight / (k + 1) as f32;
+            out.iter_mut().zip(direction).for_each(|(out, x)| *out += weight * x);
+        }
+    }
+    out
 }
 
 fn matrix(rows: usize, dim: usize) -> Vec<f64x8> {
@@ -89,5 +106,34 @@ fn meter(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, covariance, eigenvalues, meter);
+/// From rows that the meter has taken in already: the scaled covariance, and H.
+fn entropy(c: &mut Criterion) {
+    let mut group = c.benchmark_group("entropy");
+    group.sample_size(20);
+    for (rows, dim) in [(512, 512), (2822, 512), (512, 1024), (2822, 1024)] {
+        for (kind, data) in [("decaying", decaying(rows, dim)), ("flat", noise(rows, dim))] {
+            let mut meter = SpectrumMeter::new(dim);
+            meter.push(&data).expect("whole rows of finite values");
+            let exact = meter.spectrum(Centring::Centred).expect("rows").normalised_entropy;
+            let name = format!("{kind}-{rows}x{dim}");
+            group.bench_function(BenchmarkId::new("every-eigenvalue", format!("{name}/1")), |b| {
+                b.iter(|| meter.spectrum(Centring::Centred).map(|s| s.normalised_entropy));
+            });
+            for tolerance in [0.002, 0.005] {
+                let found = meter.entropy_within(Centring::Centred, tolerance).expect("rows");
+                assert!((found.normalised_entropy - exact).abs() <= found.bound);
+                println!(
+                    "{name}, ± {tolerance}: {:.5} ± {:.5}, exactly {exact:.5}, steps {:?}",
+                    found.normalised_entropy, found.bound, found.steps
+                );
+                group.bench_function(
+                    BenchmarkId::new(format!("within-{tolerance}"), format!("{name}/1")),
+                    |b| b.iter(|| meter.entropy_within(Centring::Centred, tolerance)),
+                );
+            }
+        }
+    }
+}
+
+criterion_group!(benches, covariance, eigenvalues, meter, entropy);
 criterion_main!(benches);

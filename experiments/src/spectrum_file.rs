@@ -32,7 +32,11 @@ pub struct EntropyArgs {
     /// Use E[x xᵀ] instead of the covariance (both are divided by the number of rows)
     #[arg(long)]
     pub uncentred: bool,
-    /// Print one JSON object with every eigenvalue
+    /// Not every eigenvalue: H / ln d between two proven bounds, ± 0.002 or ± TOLERANCE
+    #[arg(long, value_name = "TOLERANCE", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "0.002", value_parser = tolerance)]
+    pub fast: Option<f64>,
+    /// Print one JSON object; without --fast it has every eigenvalue
     #[arg(long)]
     pub json: bool,
 }
@@ -69,6 +73,36 @@ pub struct Entropy {
     pub eigenvalues: Vec<f64>,
 }
 
+/// What `plateau entropy --fast --json` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FastEntropy {
+    /// Samples.
+    pub rows: usize,
+    /// Values in a sample.
+    pub dim: usize,
+    /// Whether the mean was removed.
+    pub centred: bool,
+    /// H in nats, ± `bound` · ln d.
+    pub entropy: f64,
+    /// H / ln d, ± `bound`.
+    pub normalised_entropy: f64,
+    /// Half of the interval that H / ln d lies in; 0 where every eigenvalue was computed.
+    pub bound: f64,
+    /// exp H; 0 if there is no variance.
+    pub effective_rank: f64,
+    /// (Σλ)² / Σλ².
+    pub participation_ratio: f64,
+    /// Lanczos vectors; null where every eigenvalue was computed.
+    pub steps: Option<usize>,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if x > 0.0 && x < 1.0 => Ok(x),
+        _ => Err("expected a number between 0 and 1, as in --fast=0.002".into()),
+    }
+}
+
 /// Reads the file, prints the result to stdout. Quiet on a closed pipe.
 ///
 /// # Errors
@@ -77,16 +111,43 @@ pub struct Entropy {
 pub fn entropy_command(args: &EntropyArgs) -> Result<()> {
     let samples = read_samples(&args.file, args.tensor.as_deref())?;
     let centring = if args.uncentred { Centring::Uncentred } else { Centring::Centred };
-    let result =
-        entropy(&samples, centring).map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
-    let text = match args.json {
-        true => serde_json::to_string(&result)? + "\n",
-        false => result.table(&args.file),
+    let name = &args.file;
+    let text = match args.fast {
+        None => entropy(&samples, centring).map(|x| text(&x, args.json, x.table(name))),
+        Some(tolerance) => {
+            fast_entropy(&samples, centring, tolerance).map(|x| text(&x, args.json, x.table(name)))
+        }
     };
+    let text = text.map_err(|error| anyhow!("{}: {error}", name.display()))??;
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
+}
+
+fn text(result: &impl Serialize, json: bool, table: String) -> Result<String> {
+    Ok(if json { serde_json::to_string(result)? + "\n" } else { table })
+}
+
+/// H / ln d of `samples` to ± `tolerance`.
+///
+/// # Errors
+/// A value that is not finite, with its row and column.
+pub fn fast_entropy(samples: &Samples, centring: Centring, tolerance: f64) -> Result<FastEntropy> {
+    let mut meter = SpectrumMeter::new(samples.dim);
+    meter.push(&samples.values)?;
+    let found = meter.entropy_within(centring, tolerance)?;
+    Ok(FastEntropy {
+        rows: meter.rows(),
+        dim: samples.dim,
+        centred: centring == Centring::Centred,
+        entropy: found.entropy,
+        normalised_entropy: found.normalised_entropy,
+        bound: found.bound,
+        effective_rank: if found.participation_ratio > 0.0 { found.entropy.exp() } else { 0.0 },
+        participation_ratio: found.participation_ratio,
+        steps: found.steps,
+    })
 }
 
 /// The spectral numbers of `samples`.
@@ -111,12 +172,53 @@ pub fn entropy(samples: &Samples, centring: Centring) -> Result<Entropy> {
     })
 }
 
+fn title(file: &Path, rows: usize, dim: usize, centred: bool) -> String {
+    let kind = if centred { "covariance" } else { "uncentred second moment" };
+    format!("{}: {rows} rows of {dim}, {kind}\n\n", file.display())
+}
+
+impl FastEntropy {
+    /// The table for people.
+    fn table(&self, file: &Path) -> String {
+        let mut text = title(file, self.rows, self.dim, self.centred);
+        let whole = (self.dim as f64).ln();
+        let ends = [-1.0, 1.0].map(|sign| self.effective_rank * (sign * self.bound * whole).exp());
+        let how = match self.steps {
+            None => "every eigenvalue, which was cheaper here".to_string(),
+            Some(0) => "trace and norm alone".to_string(),
+            Some(steps) => format!("Lanczos, {steps} of {} steps", self.dim),
+        };
+        let around = |value: f64, bound: f64| match self.steps {
+            None => format!("{value:.6}"),
+            Some(_) => format!("{value:.4} ± {:.4}", rounded_up(bound)),
+        };
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "  {name:<28}{value}"); // a String takes every write
+        };
+        let normalised = around(self.normalised_entropy, self.bound);
+        line("normalised entropy H / ln d", format!("{normalised}  ({how})"));
+        line("entropy H", around(self.entropy, self.bound * whole));
+        line(
+            "effective rank exp H",
+            match self.steps {
+                None => format!("{:.3}", self.effective_rank),
+                Some(_) => format!("{:.2} to {:.2}", ends[0], ends[1]),
+            },
+        );
+        line("participation ratio", format!("{:.3}", self.participation_ratio));
+        text
+    }
+}
+
+/// Up, to four places: a bound that is printed must hold for the value printed beside it.
+fn rounded_up(bound: f64) -> f64 {
+    ((bound + 0.5e-4) * 1e4).ceil() / 1e4
+}
+
 impl Entropy {
     /// The table for people.
     fn table(&self, file: &Path) -> String {
-        let kind = if self.centred { "covariance" } else { "uncentred second moment" };
-        let mut text =
-            format!("{}: {} rows of {}, {kind}\n\n", file.display(), self.rows, self.dim);
+        let mut text = title(file, self.rows, self.dim, self.centred);
         if self.rank == 0 {
             text += match self.centred {
                 true => {

@@ -30,6 +30,7 @@ compile_error!(
 pub mod activation;
 pub mod adamw;
 pub mod attention;
+pub mod block_lanczos;
 pub mod buffer;
 pub mod columns;
 pub mod covariance;

@@ -6,6 +6,7 @@
 //! ```
 //! Entropy of activations as in arXiv:2604.13123; effective rank: Roy & Vetterli 2007.
 
+use crate::block_lanczos::BlockLanczos;
 use crate::covariance::{BLOCK, Covariance, LARGEST, exponent_of, scale};
 use crate::lanczos::Lanczos;
 use crate::tridiagonal::Tridiagonal;
@@ -117,6 +118,21 @@ impl<'a> Spectrum<'a> {
     }
 }
 
+/// H without every eigenvalue: the middle of an interval that contains it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounded {
+    /// H in nats, ± `bound` ln d; 0 if there is no variance.
+    pub entropy: f64,
+    /// H / ln d, between 0 and 1; 0 if d is 1.
+    pub normalised_entropy: f64,
+    /// |normalised entropy − H / ln d| is at most this; 0 where every eigenvalue was computed.
+    pub bound: f64,
+    /// (Σλ)² / Σλ², to rounding; 0 if there is no variance.
+    pub participation_ratio: f64,
+    /// Columns of the Krylov basis; `None` where every eigenvalue was computed.
+    pub steps: Option<usize>,
+}
+
 /// Lanczos takes over when the rank is known to be at most dim / 4.
 ///
 /// Medians of `benches/benches/spectrum.rs` (one thread, AVX-512 at 2.7 GHz, ms):
@@ -146,6 +162,7 @@ pub struct SpectrumMeter {
     covariance: Covariance,
     tridiagonal: Tridiagonal,
     lanczos: Lanczos,
+    block_lanczos: BlockLanczos,
     matrix: Vec<f64x8>, // (dim, dim), padded to eight
     eigenvalues: Vec<f64>,
 }
@@ -157,6 +174,7 @@ impl SpectrumMeter {
             covariance: Covariance::new(dim),
             tridiagonal: Tridiagonal::new(dim),
             lanczos: Lanczos::new(dim),
+            block_lanczos: BlockLanczos::new(dim),
             matrix: vec![f64x8::ZERO; dim.next_multiple_of(8) * dim.div_ceil(8)],
             eigenvalues: vec![0.0; dim],
         }
@@ -186,9 +204,52 @@ impl SpectrumMeter {
     /// # Errors
     /// If there are no rows (or QL does not converge, which is not seen so far).
     pub fn spectrum(&mut self, centring: Centring) -> Result<Spectrum<'_>, SpectrumError> {
+        let shift = self.load(centring)?;
+        self.eigenvalues_of(centring, shift)
+    }
+
+    /// H to ± `tolerance` (of H / ln d), from as few products with the covariance as will do; from
+    /// every eigenvalue where that is cheaper. See [`crate::block_lanczos`] for the mathematics.
+    ///
+    /// # Errors
+    /// As [`SpectrumMeter::spectrum`].
+    pub fn entropy_within(
+        &mut self,
+        centring: Centring,
+        tolerance: f64,
+    ) -> Result<Bounded, SpectrumError> {
+        let dim = self.eigenvalues.len();
+        let shift = self.load(centring)?;
+        let rank = self.rank_at_most(centring);
+        let whole = (dim as f64).ln();
+        if dim > 1
+            && let Some(between) =
+                self.block_lanczos.entropy(&mut self.matrix, rank, tolerance * whole)?
+        {
+            return Ok(Bounded {
+                entropy: 0.5 * (between.lower + between.upper),
+                normalised_entropy: 0.5 * (between.lower + between.upper) / whole,
+                bound: 0.5 * (between.upper - between.lower) / whole,
+                participation_ratio: 1.0 / between.purity,
+                steps: Some(between.steps),
+            });
+        }
+        let Spectrum { entropy, normalised_entropy, participation_ratio, .. } =
+            self.eigenvalues_of(centring, shift)?;
+        Ok(Bounded { entropy, normalised_entropy, bound: 0.0, participation_ratio, steps: None })
+    }
+
+    /// What the number of rows leaves of the rank.
+    fn rank_at_most(&self, centring: Centring) -> usize {
+        let rows = self.covariance.rows();
+        if centring == Centring::Centred { rows - 1 } else { rows }
+    }
+
+    /// The scatter matrix to `matrix`, scaled; Σ is `rows` times smaller and 2^e times larger, e the
+    /// result.
+    fn load(&mut self, centring: Centring) -> Result<i32, SpectrumError> {
         let (dim, stride) = (self.eigenvalues.len(), self.eigenvalues.len().div_ceil(8));
         let exponent = self.covariance.scatter(centring, &mut self.matrix)?;
-        let rows = self.covariance.rows();
 
         // The largest diagonal element, thus the largest element of all, to [1, 2).
         let top = (0..dim).map(|i| self.matrix[i * stride + i / 8].as_array()[i % 8]);
@@ -198,8 +259,17 @@ impl SpectrumMeter {
         for i in 0..dim {
             self.matrix[i * stride..][..=i / 8].iter_mut().for_each(|x| *x *= down);
         }
+        Ok(shift + 2 * exponent)
+    }
 
-        let rank = if centring == Centring::Centred { rows - 1 } else { rows };
+    /// All eigenvalues of `matrix`, and the numbers drawn from them.
+    fn eigenvalues_of(
+        &mut self,
+        centring: Centring,
+        shift: i32,
+    ) -> Result<Spectrum<'_>, SpectrumError> {
+        let (dim, rows) = (self.eigenvalues.len(), self.covariance.rows());
+        let rank = self.rank_at_most(centring);
         let eigenvalues = if rank <= dim / LANCZOS {
             self.lanczos.eigenvalues(&self.matrix)?
         } else {
@@ -208,7 +278,7 @@ impl SpectrumMeter {
         let noise = (4 * dim + rows.div_ceil(BLOCK)) as f64 * f64::EPSILON;
         let numbers = Spectrum::of(eigenvalues, noise);
         for (to, x) in self.eigenvalues.iter_mut().zip(eigenvalues) {
-            let x = scale(x.max(0.0) / rows as f64, shift + 2 * exponent);
+            let x = scale(x.max(0.0) / rows as f64, shift);
             *to = x.min(f64::MAX);
         }
         Ok(Spectrum { eigenvalues: &self.eigenvalues, ..numbers })

@@ -40,6 +40,16 @@ impl Tridiagonal {
         Self { n, diagonal, off, v: zeros(), w: zeros(), u: zeros(), y: zeros() }
     }
 
+    /// From now on for (n, n).
+    pub(crate) fn resize(&mut self, n: usize) {
+        self.n = n;
+        self.diagonal.resize(n, 0.0);
+        self.off.resize(n, 0.0);
+        for x in [&mut self.v, &mut self.w, &mut self.u, &mut self.y] {
+            x.resize(n.div_ceil(8), f64x8::ZERO);
+        }
+    }
+
     /// All eigenvalues of the symmetric matrix `a`, descending; destroys `a`. The largest element
     /// of `a` should be within 2^±100 of 1. An absolute error of a few ε ‖a‖ in each.
     ///

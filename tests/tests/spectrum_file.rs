@@ -1,7 +1,7 @@
 //! `plateau entropy` reads what NumPy and safetensors write, and says in one sentence what it
 //! cannot read.
 
-use experiments::spectrum_file::{entropy, read_samples};
+use experiments::spectrum_file::{Samples, entropy, fast_entropy, read_samples};
 use kernels::spectrum::Centring;
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::PathBuf;
@@ -116,4 +116,62 @@ fn the_json_has_the_documented_keys() {
     assert_eq!(keys[..4], ["rows", "dim", "rank", "centred"]);
     assert_eq!(keys[4..8], spectrum);
     assert_eq!(keys[8..], ["eigenvalues"]);
+}
+
+/// Samples whose k-th column is of size 1/k.
+fn decaying(rows: usize, dim: usize) -> Samples {
+    let value = |at: usize| (at as f64 * at as f64).sin() / (1 + at % dim) as f64;
+    Samples { dim, values: (0..rows * dim).map(value).collect() }
+}
+
+#[test]
+fn the_fast_json_has_the_documented_keys_and_the_bound_holds() {
+    let samples = decaying(300, 200);
+    for centring in [Centring::Centred, Centring::Uncentred] {
+        let exact = entropy(&samples, centring).unwrap();
+        let fast = fast_entropy(&samples, centring, 0.01).unwrap();
+        let json = serde_json::to_value(&fast).unwrap();
+        let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
+        assert_eq!(keys[..4], ["rows", "dim", "centred", "entropy"]);
+        assert_eq!(keys[4..7], ["normalised_entropy", "bound", "effective_rank"]);
+        assert_eq!(keys[7..], ["participation_ratio", "steps"]);
+        assert!(json["bound"].as_f64().unwrap() <= 0.01 && json["steps"].as_u64().unwrap() > 0);
+        assert!((fast.normalised_entropy - exact.normalised_entropy).abs() <= fast.bound);
+        assert!((fast.participation_ratio / exact.participation_ratio - 1.0).abs() < 1e-9);
+        assert!((fast.effective_rank.ln() - fast.entropy).abs() < 1e-12);
+    }
+    // Every eigenvalue, where that is cheaper: the same numbers, no bound.
+    let samples = decaying(50, 7);
+    let exact = entropy(&samples, Centring::Centred).unwrap();
+    let fast = fast_entropy(&samples, Centring::Centred, 1e-6).unwrap();
+    assert_eq!((fast.entropy, fast.bound, fast.steps), (exact.entropy, 0.0, None));
+    assert!(serde_json::to_value(&fast).unwrap()["steps"].is_null());
+}
+
+#[test]
+fn the_command_prints_a_value_and_a_bound_that_hold() {
+    let samples = decaying(300, 200);
+    let bytes: Vec<u8> = samples.values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let path = file("fast.npy", &npy("<f8", false, "(300, 200)", &bytes));
+    let plateau = |arguments: &[&str]| {
+        let out = tests::plateau().arg("entropy").arg(&path).args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (out.status.code(), text(out.stdout), text(out.stderr))
+    };
+    let exact = entropy(&samples, Centring::Centred).unwrap().normalised_entropy;
+    for arguments in [&["--fast"][..], &["--fast=0.0005"], &["--fast=0.05"]] {
+        let (code, text, _) = plateau(arguments);
+        assert_eq!(code, Some(0));
+        let line = text.lines().find(|line| line.contains("normalised entropy")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|&word| word == "±").unwrap();
+        let (value, bound): (f64, f64) =
+            (words[at - 1].parse().unwrap(), words[at + 1].parse().unwrap());
+        assert!((value - exact).abs() <= bound, "{line}, exactly {exact}");
+        assert!(line.contains(" of 200 steps)"), "{line}");
+    }
+    for wrong in ["--fast=0", "--fast=2", "--fast=soon", "--fast=NaN"] {
+        let (code, _, says) = plateau(&[wrong]);
+        assert!(code == Some(2) && says.contains("expected a number between 0 and 1"), "{says}");
+    }
 }

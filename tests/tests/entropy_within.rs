@@ -1,0 +1,365 @@
+//! The interval of the fast entropy holds the entropy of every eigenvalue: of faer's, of spectra known
+//! in closed form, and of matrices made so that the start of the iteration cannot see them.
+
+use faer::{Mat, Side};
+use kernels::block_lanczos::{Between, BlockLanczos};
+use kernels::covariance::Covariance;
+use kernels::spectrum::{Centring, SpectrumMeter};
+use wide::f64x8;
+
+const BOTH: [Centring; 2] = [Centring::Centred, Centring::Uncentred];
+
+/// Uniform in [−1, 1).
+struct Noise(u64);
+
+impl Noise {
+    fn draw(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.0 >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    }
+
+    fn many(&mut self, len: usize) -> Vec<f64> {
+        (0..len).map(|_| self.draw()).collect()
+    }
+}
+
+/// Rounding of the oracle.
+const SLACK: f64 = 1e-12;
+
+/// H of eigenvalues.
+fn entropy(values: &[f64]) -> f64 {
+    let total: f64 = values.iter().map(|x| x.max(0.0)).sum();
+    values.iter().map(|x| x / total).filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum()
+}
+
+/// (I − 2vvᵀ/vᵀv)… of `reflections` random v, times diag(values), times the transpose.
+fn dressed(values: &[f64], reflections: u64) -> Mat<f64> {
+    let n = values.len();
+    let mut a = Mat::from_fn(n, n, |i, j| if i == j { values[i] } else { 0.0 });
+    for seed in 0..reflections {
+        let v = Noise(100 + seed).many(n);
+        let tau = 2.0 / v.iter().map(|x| x * x).sum::<f64>();
+        // H A H = A − v wᵀ − w vᵀ,  w = τ A v − (τ²/2)(vᵀAv) v
+        let av: Vec<f64> = (0..n).map(|i| (0..n).map(|j| a[(i, j)] * v[j]).sum()).collect();
+        let vav: f64 = av.iter().zip(&v).map(|(x, y)| x * y).sum();
+        let w: Vec<f64> = (0..n).map(|i| tau * av[i] - 0.5 * tau * tau * vav * v[i]).collect();
+        a = Mat::from_fn(n, n, |i, j| a[(i, j)] - v[i] * w[j] - w[i] * v[j]);
+    }
+    a
+}
+
+/// The lower triangle, laid out for the kernel.
+fn padded(a: &Mat<f64>) -> Vec<f64x8> {
+    let (n, stride) = (a.nrows(), a.nrows().div_ceil(8));
+    let mut out = vec![f64x8::ZERO; stride * n.next_multiple_of(8)];
+    for i in 0..n {
+        for j in 0..(i / 8 * 8 + 8).min(n) {
+            out[i * stride + j / 8].as_mut_array()[j % 8] = a[(i.max(j), i.min(j))];
+        }
+    }
+    out
+}
+
+fn between(a: &Mat<f64>, tolerance: f64) -> Option<Between> {
+    BlockLanczos::new(a.nrows())
+        .entropy(&mut padded(a), a.nrows(), tolerance)
+        .expect("QL converges")
+}
+
+/// Spectra of every kind: (name, values).
+fn spectra(n: usize) -> Vec<(String, Vec<f64>)> {
+    let mut noise = Noise(n as u64);
+    let mut all = vec![];
+    for q in [0.3, 0.7, 0.9, 0.97, 0.995] {
+        all.push((format!("geometric {q}"), (0..n).map(|k| f64::powi(q, k as i32)).collect()));
+    }
+    for power in [0.3, 0.7, 1.0, 1.5, 2.0, 4.0] {
+        let value = |k: usize| (k as f64 + 1.0).powf(-power);
+        all.push((format!("power {power}"), (0..n).map(value).collect()));
+    }
+    for rank in [1, 2, 31, 32, 33, 50, n / 3, n / 2] {
+        let flat = |k: usize| f64::from(u8::from(k < rank));
+        all.push((format!("projector of rank {rank}"), (0..n).map(flat).collect()));
+        all.push((
+            format!("random of rank {rank}"),
+            (0..n).map(|k| flat(k) * (1.0 + noise.draw())).collect(),
+        ));
+        all.push((format!("flat {rank} above a floor"), (0..n).map(|k| flat(k) + 1e-3).collect()));
+        all.push((
+            format!("each {rank} times"),
+            (0..n).map(|k| f64::powi(0.5, (k / rank) as i32)).collect(),
+        ));
+    }
+    all.push(("identity".into(), vec![1.0; n]));
+    all.push(("linear".into(), (1..=n).map(|k| k as f64).collect()));
+    all.push(("one above".into(), (0..n).map(|k| if k == 0 { n as f64 } else { 1.0 }).collect()));
+    all.push(("stairs".into(), (0..n).map(|k| 10_f64.powi(-((k / 10) as i32))).collect()));
+    all
+}
+
+#[test]
+fn the_interval_holds_spectra_known_in_closed_form() {
+    let (mut intervals, mut after_steps) = (0, 0);
+    for (n, reflections) in [(129, 2), (200, 1), (256, 3), (300, 0), (384, 2)] {
+        for (name, values) in spectra(n) {
+            let (a, truth) = (dressed(&values, reflections), entropy(&values));
+            for tolerance in [1e-7, 1e-3, 0.01, 0.05, 0.2, 1.0] {
+                let Some(found) = between(&a, tolerance) else { continue };
+                let inside = found.lower <= truth + SLACK && truth <= found.upper + SLACK;
+                assert!(inside, "n {n}, {name}, {tolerance}: {truth} is not in {found:?}");
+                assert!(found.upper - found.lower <= 2.0 * tolerance, "{name}: {found:?}");
+                intervals += 1;
+                after_steps += usize::from(found.steps > 0);
+            }
+        }
+    }
+    // They were intervals indeed, most of them from some steps.
+    assert!(intervals > 600 && after_steps > 350, "{intervals}, {after_steps}");
+}
+
+/// The signs of the start, by the formula of the kernel; see the next test.
+fn sign(row: usize) -> f64 {
+    let x = (row as u64 / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    if (x ^ (x >> 31)) >> (row % 8) & 1 == 1 { 1.0 } else { -1.0 }
+}
+
+#[test]
+fn eigenvectors_that_the_start_cannot_see_are_not_missed() {
+    // Row i goes to column i mod 32 of the start with its sign: the vector with that sign at i and the
+    // opposite one at i + 32 is orthogonal to all of it, and so to every block that follows.
+    let (n, mut met) = (512, 0);
+    for (hidden, share) in [(1, 0.5), (2, 0.3), (5, 0.9), (20, 0.2), (16, 0.01), (32, 0.6)] {
+        // The seen part lives on the other rows, from 64 on; the hidden one on pairs of the first 64.
+        let seen: Vec<f64> = (0..n - 64).map(|k| f64::powi(0.8, k as i32)).collect();
+        let total: f64 = seen.iter().sum();
+        let part = dressed(&seen, 1);
+        let mut a = Mat::zeros(n, n);
+        for i in 64..n {
+            for j in 64..n {
+                a[(i, j)] = (1.0 - share) / total * part[(i - 64, j - 64)];
+            }
+        }
+        for h in 0..hidden {
+            let value = share / hidden as f64;
+            a[(h, h)] = 0.5 * value;
+            a[(h + 32, h + 32)] = 0.5 * value;
+            let (i, j) = (h + 32, h);
+            a[(i, j)] = -0.5 * value * sign(i) * sign(j);
+            a[(j, i)] = a[(i, j)];
+        }
+        let mut values: Vec<f64> = seen.iter().map(|x| x * (1.0 - share) / total).collect();
+        values.extend(vec![share / hidden as f64; hidden]);
+        let truth = entropy(&values);
+        // Seen: nearly everything after 64 columns; what is left must be the hidden part.
+        let mut steps = 0;
+        for tolerance in [0.001, 0.01, 0.1, 0.3, 0.6, 1.0, 2.0] {
+            let Some(found) = between(&a, tolerance) else { continue };
+            assert!(found.lower <= truth && truth <= found.upper, "{hidden}: {truth}, {found:?}");
+            steps = steps.max(found.steps);
+        }
+        met += usize::from(steps > 0);
+    }
+    assert!(met >= 5, "intervals from steps for {met} of six");
+}
+
+#[test]
+fn permuted_blocks_do_not_stop_the_iteration_early() {
+    // Identity blocks of different sizes, scattered: three eigenvalues, so a Krylov space of one vector
+    // has three dimensions; blocks of ones: one eigenvalue each, the rest zero.
+    for n in [256, 512] {
+        let place = |i: usize| (i * 77) % n; // 77 is odd: a permutation
+        let level = |k: usize| [1.0, 0.1, 0.01][usize::from(k >= n / 16) + usize::from(k >= n / 4)];
+        let mut a = Mat::zeros(n, n);
+        (0..n).for_each(|k| a[(place(k), place(k))] = level(k));
+        let values: Vec<f64> = (0..n).map(level).collect();
+        let mut ones = Mat::zeros(n, n);
+        let mut each = vec![0.0; n];
+        for k in 0..n {
+            for l in k / 8 * 8..k / 8 * 8 + 8 {
+                ones[(place(k), place(l))] = 1.0 / (1.0 + (k / 8) as f64);
+            }
+            each[k / 8] = 8.0 / (1.0 + (k / 8) as f64);
+        }
+        for (a, truth) in [(a, entropy(&values)), (ones, entropy(&each))] {
+            for tolerance in [1e-4, 0.01, 0.1, 0.5] {
+                let Some(found) = between(&a, tolerance) else { continue };
+                assert!(found.lower <= truth && truth <= found.upper, "{n}: {truth}, {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn both_ends_of_the_interval_are_reached() {
+    // So neither end can be moved inwards, and half the bound would be wrong.
+    let n = 128;
+    for rank in [2, 10, 64] {
+        let projector: Vec<f64> = (0..n).map(|k| f64::from(u8::from(k < rank))).collect();
+        let found = between(&dressed(&projector, 2), 10.0).expect("any interval would do");
+        assert_eq!(found.steps, 0);
+        assert!((found.lower - (rank as f64).ln()).abs() < 1e-6, "{found:?}");
+        assert!(found.upper - found.lower > 0.1, "{found:?}");
+    }
+    for above in [3.0, 30.0, 300.0] {
+        let values: Vec<f64> = (0..n).map(|k| if k == 0 { above } else { 1.0 }).collect();
+        let found = between(&dressed(&values, 2), 10.0).expect("any interval would do");
+        assert_eq!(found.steps, 0);
+        assert!((found.upper - entropy(&values)).abs() < 1e-6, "{found:?}");
+        assert!(found.upper - found.lower > 0.001, "{found:?}");
+    }
+    // And after some steps: a geometric head, and a tail that is flat on a few of the directions left.
+    let values: Vec<f64> = (0..512)
+        .map(|k| if k < 40 { f64::powi(0.8, k) } else { f64::from(u8::from(k < 100)) * 1e-3 })
+        .collect();
+    let found = between(&dressed(&values, 2), 0.05).expect("steep enough");
+    let (middle, half) = (0.5 * (found.lower + found.upper), 0.5 * (found.upper - found.lower));
+    assert!(found.steps > 0 && (entropy(&values) - middle).abs() > 0.5 * half, "{found:?}");
+}
+
+/// X = Z · diag(s) · H with a random reflection H; (rows, dim).
+fn rows_with(s: &[f64], rows: usize, seed: u64) -> Vec<f64> {
+    let dim = s.len();
+    let mut noise = Noise(seed);
+    let v = noise.many(dim);
+    let tau = 2.0 / v.iter().map(|x| x * x).sum::<f64>();
+    let mut x = noise.many(rows * dim);
+    for row in x.chunks_exact_mut(dim) {
+        row.iter_mut().zip(s).for_each(|(x, s)| *x *= s);
+        let along = tau * row.iter().zip(&v).map(|(x, v)| x * v).sum::<f64>();
+        row.iter_mut().zip(&v).for_each(|(x, v)| *x -= along * v);
+    }
+    x
+}
+
+#[test]
+fn the_interval_holds_faers_entropy_of_rows() {
+    let decay = |dim: usize, power: f64| -> Vec<f64> {
+        (1..=dim).map(|k| (k as f64).powf(-power)).collect()
+    };
+    let relu = |mut x: Vec<f64>| {
+        x.iter_mut().for_each(|x| *x = x.max(0.0));
+        x
+    };
+    let mut cases = vec![
+        ("1/k", 600, 512, rows_with(&decay(512, 1.0), 600, 1)),
+        ("1/k, few rows", 200, 600, rows_with(&decay(600, 1.0), 200, 2)),
+        ("ReLU of 1/k", 500, 512, relu(rows_with(&decay(512, 1.0), 500, 3))),
+        ("ReLU of k^-0.7", 300, 256, relu(rows_with(&decay(256, 0.7), 300, 4))),
+        ("flat", 700, 512, rows_with(&[1.0; 512], 700, 5)),
+        ("flat, few rows", 60, 512, rows_with(&[1.0; 512], 60, 6)),
+        ("1/k, wide", 300, 1024, rows_with(&decay(1024, 1.0), 300, 7)),
+    ];
+    for seed in 0..12 {
+        let s: Vec<f64> =
+            (0..160).map(|k| (-f64::from(k) / (2.0 + 3.0 * seed as f64)).exp()).collect();
+        cases.push(("exponential", 200, 160, rows_with(&s, 200, 20 + seed)));
+    }
+    for (name, rows, dim, x) in cases {
+        let mut covariance = Covariance::new(dim);
+        covariance.push(&x).expect("finite rows");
+        let mut meter = SpectrumMeter::new(dim);
+        meter.push(&x).expect("finite rows");
+        for centring in BOTH {
+            let matrix = covariance.matrix(centring).expect("rows");
+            let matrix = Mat::from_fn(dim, dim, |i, j| matrix[i * dim + j]);
+            let values = matrix.self_adjoint_eigenvalues(Side::Lower).expect("faer converges");
+            let truth = entropy(&values) / (dim as f64).ln();
+            let squares: f64 = values.iter().map(|x| x * x).sum();
+            let ratio = values.iter().sum::<f64>().powi(2) / squares;
+            for tolerance in [5e-4, 0.002, 0.01, 0.05] {
+                let found = meter.entropy_within(centring, tolerance).expect("rows");
+                let apart = (found.normalised_entropy - truth).abs();
+                assert!(
+                    apart <= found.bound + 1e-9,
+                    "{name} × {rows} {centring:?}: {truth}, {found:?}"
+                );
+                assert!(found.bound <= tolerance, "{name} {centring:?}: {found:?}");
+                let entropy = found.normalised_entropy * (dim as f64).ln();
+                assert!((entropy - found.entropy).abs() < 1e-12);
+                assert!((found.participation_ratio / ratio - 1.0).abs() < 1e-9);
+            }
+        }
+    }
+}
+
+#[test]
+fn decaying_spectra_take_a_quarter_of_the_columns_or_fewer() {
+    for power in [1.5, 2.0, 3.0] {
+        for n in [512, 600, 1024] {
+            let values: Vec<f64> = (1..=n).map(|k| f64::from(k).powf(-power)).collect();
+            let whole = f64::from(n).ln();
+            let found = between(&dressed(&values, 1), 0.002 * whole).expect("steep enough");
+            assert!(
+                found.steps > 0 && found.steps <= (n as usize / 4).next_multiple_of(32),
+                "{power}, {n}: {found:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_flat_spectrum_is_left_to_every_eigenvalue() {
+    let x = Noise(3).many(512 * 512);
+    let mut meter = SpectrumMeter::new(512);
+    meter.push(&x).unwrap();
+    let found = meter.entropy_within(Centring::Centred, 0.002).unwrap();
+    let exact = meter.spectrum(Centring::Centred).unwrap();
+    assert_eq!((found.steps, found.bound), (None, 0.0));
+    assert_eq!(found.entropy.to_bits(), exact.entropy.to_bits());
+}
+
+#[test]
+fn the_size_of_the_data_does_not_matter() {
+    let s: Vec<f64> = (1..=256).map(|k| 1.0 / f64::from(k)).collect();
+    let x = rows_with(&s, 300, 9);
+    let measure = |factor: f64, centring| {
+        let mut meter = SpectrumMeter::new(256);
+        meter.push(&x.iter().map(|x| x * factor).collect::<Vec<_>>()).unwrap();
+        meter.entropy_within(centring, 0.002).unwrap()
+    };
+    for centring in BOTH {
+        let one = measure(1.0, centring);
+        assert!(one.steps.is_some());
+        for factor in [1e-290, 1e-150, 1e-20, 1e20, 1e150, 1e290] {
+            let scaled = measure(factor, centring);
+            assert!((scaled.entropy - one.entropy).abs() < 1e-6, "{factor:e}: {scaled:?}");
+            assert_eq!(scaled.steps, one.steps);
+        }
+    }
+}
+
+#[test]
+fn no_variance_one_direction_and_one_column_are_not_special() {
+    for (rows, dim) in [(1, 1), (5, 1), (1, 300), (200, 300)] {
+        let mut meter = SpectrumMeter::new(dim);
+        meter.push(&vec![0.1_f64; rows * dim]).unwrap();
+        let found = meter.entropy_within(Centring::Centred, 0.002).unwrap();
+        assert_eq!((found.entropy, found.normalised_entropy, found.bound), (0.0, 0.0, 0.0));
+        let found = meter.entropy_within(Centring::Uncentred, 0.002).unwrap();
+        assert!(found.normalised_entropy <= found.bound + 1e-12 && found.bound <= 0.002);
+    }
+    assert!(SpectrumMeter::new(3).entropy_within(Centring::Centred, 0.1).is_err());
+}
+
+#[test]
+fn neither_mode_changes_a_bit_of_the_other() {
+    let s: Vec<f64> = (1..=300).map(|k| 1.0 / f64::from(k)).collect();
+    let x = rows_with(&s, 400, 11);
+    let mut fresh = SpectrumMeter::new(300);
+    fresh.push(&x).unwrap();
+    for centring in BOTH {
+        let exact = fresh.spectrum(centring).unwrap().entropy.to_bits();
+        let mut used = SpectrumMeter::new(300);
+        used.push(&Noise(1).many(300 * 40)).unwrap();
+        used.entropy_within(centring, 1e-4).unwrap();
+        used.clear();
+        used.push(&x).unwrap();
+        let first = used.entropy_within(centring, 0.002).unwrap();
+        assert!(first.steps.is_some());
+        assert_eq!(used.spectrum(centring).unwrap().entropy.to_bits(), exact);
+        assert_eq!(used.entropy_within(centring, 0.002).unwrap(), first);
+        assert_eq!(fresh.entropy_within(centring, 0.002).unwrap(), first);
+    }
+}
