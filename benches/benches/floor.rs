@@ -14,7 +14,7 @@
 //! The bound is the sum, as if nothing overlapped; where arithmetic hides the traffic a step may
 //! come below it.
 
-use benches::{pool, shapes, yardstick};
+use benches::{on, shapes, yardstick};
 use experiments::train::Trainer;
 
 /// (bytes moved, bytes of all buffers) of a step.
@@ -50,8 +50,7 @@ fn main() {
     for batch in if batches.is_empty() { all.iter().collect() } else { batches } {
         let trainer = Trainer::new(&shapes::nanda(batch));
         let (moved, held) = bytes(&trainer);
-        let (peak, bandwidth) =
-            pool(threads).install(|| (yardstick::fma_peak(), yardstick::bandwidth(held)));
+        let (peak, bandwidth) = on(threads, || (yardstick::fma_peak(), yardstick::bandwidth(held)));
         let flops = trainer.flops() as f64;
         let print = |peer: &str, unit: &str, x: f64| {
             println!("floor,{batch},,{threads},{peer},{unit},{x:.5},{x:.5},{x:.5},{peak:.1}");

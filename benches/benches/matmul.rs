@@ -6,7 +6,7 @@
 //! Every answer has the bits of its reference, and agrees with matrixmultiply's, before anything
 //! is timed. matrixmultiply runs on one thread; the references where they take below 0.1 s.
 
-use benches::{noise, pool, same_bits, shapes, yardstick};
+use benches::{noise, on, same_bits, shapes, yardstick};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kernels::activation::Act;
 use kernels::matmul::{self, Dims, Start};
@@ -98,12 +98,11 @@ fn products(c: &mut Criterion) {
             let mut group = c.benchmark_group(name);
             group.throughput(Throughput::Elements(dims.flops()));
             for threads in [1, 2] {
-                let pool = pool(threads);
                 group.bench_function(format!("plateau/{threads}"), |bencher| {
-                    pool.install(|| bencher.iter(|| (form.ours)(&a, &b, &mut ours, dims)));
+                    on(threads, || bencher.iter(|| (form.ours)(&a, &b, &mut ours, dims)));
                 });
                 group.bench_function(format!("peak/{threads}"), |bencher| {
-                    pool.install(|| bencher.iter(|| yardstick::arithmetic(dims.flops() / 2)));
+                    on(threads, || bencher.iter(|| yardstick::arithmetic(dims.flops() / 2)));
                 });
             }
             if form.name != "nn_relu" {

@@ -6,9 +6,9 @@
 //! ```text
 //! plateau/1, plateau/2   the kernel, on one thread and two
 //! reference/1            its plain-loop twin, whose bits it has: compared before anything is timed
-//! bandwidth/1, /2        a triad (or a sum, where nothing is written) that moves as many bytes in a
+//! bandwidth/1            a triad (or a sum, where nothing is written) that moves as many bytes in a
 //!                        working set as large
-//! arithmetic/1, /2       as many fused multiply-adds, on registers, as the kernel does operations
+//! arithmetic/1           as many fused multiply-adds, on registers, as the kernel does operations
 //! ```
 //! The slower of the last two is the bound of the kernel, and its share of the bound the figure to
 //! look at. A row's operations are counted from its formula: an addition, a product, a fused
@@ -16,7 +16,7 @@
 
 use benches::shapes::{self, Met, distinct};
 use benches::yardstick::{Memory, arithmetic};
-use benches::{noise, pool, same_bits};
+use benches::{noise, on, same_bits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kernels::Write;
 use kernels::activation::Act;
@@ -74,19 +74,14 @@ fn bench(
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Bytes(bytes as u64));
     for threads in [1, 2] {
-        let pool = pool(threads);
         group.bench_function(format!("plateau/{threads}"), |b| {
-            pool.install(|| b.iter(|| ours(&mut out)));
-        });
-        group.bench_function(format!("bandwidth/{threads}"), |b| {
-            pool.install(|| {
-                b.iter(|| if only_reads { memory.read(bytes) } else { memory.triad(bytes) });
-            });
-        });
-        group.bench_function(format!("arithmetic/{threads}"), |b| {
-            pool.install(|| b.iter(|| arithmetic(ops as u64)));
+            on(threads, || b.iter(|| ours(&mut out)));
         });
     }
+    group.bench_function("bandwidth/1", |b| {
+        on(1, || b.iter(|| if only_reads { memory.read(bytes) } else { memory.triad(bytes) }));
+    });
+    group.bench_function("arithmetic/1", |b| on(1, || b.iter(|| arithmetic(ops as u64))));
     group.bench_function("reference/1", |b| b.iter(|| reference(&mut expected)));
     group.finish();
 }

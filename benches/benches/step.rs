@@ -4,7 +4,7 @@
 //! `cargo bench -p plateau-benches --bench step [-- FILTER]`; "Gelem/s" reads GFLOP/s. `plateau bench
 //! step` does the same for any experiment.
 
-use benches::{pool, shapes};
+use benches::{on, shapes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use experiments::train::Trainer;
 use std::time::Duration;
@@ -15,14 +15,13 @@ fn step(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("step/{name}"));
         let mut s = 0;
         for threads in [1, 2] {
-            let pool = pool(threads);
-            pool.install(|| trainer.forward(0)).expect("finite");
+            on(threads, || trainer.forward(0)).expect("finite");
             group.bench_function(format!("entropy/{threads}"), |b| {
-                pool.install(|| b.iter(|| trainer.entropy(0).expect("finite")));
+                on(threads, || b.iter(|| trainer.entropy(0).expect("finite")));
             });
             group.throughput(Throughput::Elements(trainer.flops()));
             group.bench_function(format!("step/{threads}"), |b| {
-                pool.install(|| {
+                on(threads, || {
                     b.iter(|| {
                         trainer.forward(s).expect("finite");
                         trainer.update(s).expect("finite");

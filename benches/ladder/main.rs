@@ -22,7 +22,7 @@ mod packed;
 #[path = "4_tile.rs"]
 mod tile;
 
-use benches::{noise, same_bits, yardstick};
+use benches::{noise, on, same_bits, yardstick};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kernels::matmul::{self, Dims, Start};
 use std::time::Duration;
@@ -64,11 +64,10 @@ fn ladder(c: &mut Criterion) {
             "nn" => matmul::matmul_nn(&x, b, &mut c, DIMS, Start::Zero),
             _ => matmul::matmul_tn(&x, b, &mut c, DIMS, Start::Zero),
         };
-        let one = benches::pool(1);
-        group.bench_function("6 plateau", |bencher| one.install(|| bencher.iter(&mut once)));
+        group.bench_function("6 plateau", |bencher| on(1, || bencher.iter(&mut once)));
         same_bits("6 plateau", &c, expected);
         group.bench_function("peak", |bencher| {
-            one.install(|| bencher.iter(|| yardstick::arithmetic(DIMS.flops() / 2)));
+            on(1, || bencher.iter(|| yardstick::arithmetic(DIMS.flops() / 2)));
         });
         group.finish();
     }

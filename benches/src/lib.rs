@@ -16,12 +16,12 @@ pub fn noise(len: usize, seed: u32) -> Vec<f32> {
     (0..len).map(|_| draw()).collect()
 }
 
-/// A pool of so many threads.
+/// Runs `f` on so many threads, all awake, as a training run does.
 ///
 /// # Panics
 /// If the system does not start them.
-pub fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads to measure with")
+pub fn on<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
+    experiments::pool::install(threads, f).expect("threads to measure with")
 }
 
 /// # Panics
