@@ -52,7 +52,7 @@ def blocks(once, blocks=9, seconds=0.002):
     return times
 
 
-def steps(once, warm=5, seconds=1.5, least=10):
+def steps(once, warm=3, seconds=1.0, least=5):
     """Milliseconds of single calls, after some that are not counted."""
     for _ in range(warm):
         once()
