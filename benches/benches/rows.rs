@@ -280,7 +280,10 @@ fn attentions(c: &mut Criterion) {
 }
 
 fn gathers(c: &mut Criterion) {
-    let met = |_: &_, met: &Met| (met.op == "gather").then(|| (met.inputs[0], met.outputs[0].0));
+    let met = |_: &_, met: &Met| {
+        let (table, rows) = (met.inputs[0], met.outputs[0].0);
+        (met.op == "gather" && rows > 1).then_some((table, rows))
+    };
     for ((entries, cols), rows) in distinct(met) {
         let (n, table) = (rows * cols, entries * cols);
         let (x, dy, index) = (noise(table, 1), noise(n, 2), indices(rows, entries));
@@ -344,36 +347,41 @@ fn sums(c: &mut Criterion) {
             },
         );
     }
-    // one row each: a residual stream, a hidden layer
+    // 512 rows of a residual stream, of a hidden layer
     let cols = |_: &_, met: &Met| met.op.starts_with("linear").then(|| met.inputs[0].1);
+    const ROWS: usize = 512;
     for n in distinct(cols) {
-        let (x, y) = (noise(n, 1), noise(n, 2));
-        let one = Work { read: n, ops: n, ..Work::default() };
-        let two = Work { read: 2 * n, ..one };
-        let (name, out) = (|kind: &str| format!("rows/{kind}/{n}"), vec![zeros(1)]);
+        let (x, y) = (noise(ROWS * n, 1), noise(ROWS * n, 2));
+        let one = Work { read: ROWS * n, written: ROWS, ops: ROWS * n, ..Work::default() };
+        let two = Work { read: 2 * ROWS * n, ..one };
+        let name = |kind: &str| format!("rows/{kind}/{ROWS}x{n}");
+        let each = |out: &mut [Vec<f32>], f: &dyn Fn(&[f32], &[f32]) -> f32| {
+            let rows = x.chunks_exact(n).zip(y.chunks_exact(n));
+            out[0].iter_mut().zip(rows).for_each(|(out, (x, y))| *out = f(x, y));
+        };
         bench(
             c,
             &name("sum"),
             one,
-            out.clone(),
-            |out| out[0][0] = lanes::sum(&x),
-            |out| out[0][0] = lanes::sum_ref(&x),
+            vec![zeros(ROWS)],
+            |out| each(out, &|x, _| lanes::sum(x)),
+            |out| each(out, &|x, _| lanes::sum_ref(x)),
         );
         bench(
             c,
             &name("max"),
             one,
-            out.clone(),
-            |out| out[0][0] = lanes::max(&x),
-            |out| out[0][0] = lanes::max_ref(&x),
+            vec![zeros(ROWS)],
+            |out| each(out, &|x, _| lanes::max(x)),
+            |out| each(out, &|x, _| lanes::max_ref(x)),
         );
         bench(
             c,
             &name("dot"),
             two,
-            out,
-            |out| out[0][0] = lanes::dot(&x, &y),
-            |out| out[0][0] = lanes::dot_ref(&x, &y),
+            vec![zeros(ROWS)],
+            |out| each(out, &|x, y| lanes::dot(x, y)),
+            |out| each(out, &|x, y| lanes::dot_ref(x, y)),
         );
     }
 }
