@@ -4,7 +4,7 @@
 //! another, B and C are read along their rows, and the compiler turns the loop into vectors by itself.
 //! Not a line of SIMD, and it is the largest step of the ladder. What limits it now is traffic: for
 //! one multiply-add of a vector the loop loads a vector of B, loads one of C and stores it back; and
-//! all of B, 256 KiB or more, passes by from L2 for every single row of A.
+//! all of B, 256 KiB in `nn` and 3 MiB in `tn`, passes by from L2 or L3 for every single row of A.
 
 pub fn product(
     a: impl Fn(usize, usize) -> f32,

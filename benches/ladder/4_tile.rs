@@ -4,8 +4,9 @@
 //! stays there for the whole depth and is stored once. For each l the loop loads 4 vectors of B and
 //! broadcasts 4 values of A for 16 multiply-adds: two operations for each load, so the two loads that a
 //! core can do in a cycle no longer limit it. Sixteen independent chains fill the pipeline: latency
-//! 4 × 2 units = 8 are needed. What is left are the bounds checks of `a(i, l)` and of B's rows, and B's
-//! rows lie `cols` apart: a tile walks down 64 columns through as many pages as there are rows.
+//! 4 × 2 units = 8 are needed. What is left are the bounds checks of `a(i, l)` and of B's rows, and the
+//! distance of B's rows: they lie 2 KiB apart, so they fall on 8 of L1's 64 sets, and 128 of them do
+//! not stay there.
 
 use wide::f32x16;
 

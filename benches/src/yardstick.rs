@@ -52,6 +52,22 @@ impl Memory {
         black_box(&mut self.c);
     }
 
+    /// As [`Memory::triad`], with c = c + s·a over two thirds of the working set: the value that is
+    /// written has been read before.
+    pub fn update(&mut self, bytes: usize) {
+        let s = f32x16::splat(black_box(0.5));
+        let mut left = bytes / 12;
+        while left > 0 {
+            let n = left.min(self.c.len());
+            left -= n;
+            let (a, c) = (&self.a[..n], &mut self.c[..n]);
+            for (a, c) in a.as_chunks::<LANES>().0.iter().zip(c.as_chunks_mut::<LANES>().0) {
+                *c = f32x16::new(*a).mul_add(s, f32x16::new(*c)).to_array();
+            }
+        }
+        black_box(&mut self.c);
+    }
+
     /// Reads `bytes` and writes nothing: eight sums at once.
     pub fn read(&mut self, bytes: usize) {
         let mut left = bytes / 4;
@@ -59,21 +75,13 @@ impl Memory {
             for x in [&self.a, &self.b, &self.c] {
                 let n = left.min(x.len());
                 left -= n;
-                let part = n.div_ceil(rayon::current_num_threads()).next_multiple_of(8 * LANES);
-                let one = |x: &[f32]| {
-                    let mut sums = [f32x16::splat(0.0); 8];
-                    for x in x.as_chunks::<{ 8 * LANES }>().0 {
-                        for (sum, x) in sums.iter_mut().zip(x.as_chunks::<LANES>().0) {
-                            *sum += f32x16::new(*x);
-                        }
+                let mut sums = [f32x16::splat(0.0); 8];
+                for x in x[..n].as_chunks::<{ 8 * LANES }>().0 {
+                    for (sum, x) in sums.iter_mut().zip(x.as_chunks::<LANES>().0) {
+                        *sum += f32x16::new(*x);
                     }
-                    black_box(sums);
-                };
-                if part >= n {
-                    one(&x[..n]);
-                } else {
-                    x[..n].par_chunks(part).for_each(one);
                 }
+                black_box(sums);
             }
         }
     }
