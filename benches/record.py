@@ -221,11 +221,12 @@ def bench(name):
     return [x["executable"] for x in found if x.get("executable") and x["target"]["name"] == name][-1]
 
 
-def criterion(name, record):
+def criterion(name, record, *flags):
     """Runs a bench and takes its samples."""
     say(f"{name}, by criterion")
     home = pathlib.Path(tempfile.mkdtemp(prefix="plateau-bench-"))
-    subprocess.run([bench(name), "--bench", "--quiet"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "CRITERION_HOME": str(home)})
+    subprocess.run([bench(name), "--bench", "--quiet", *flags], cwd=ROOT, check=True,
+                   stdout=subprocess.DEVNULL, env={**os.environ, "CRITERION_HOME": str(home)})
     for described in sorted(home.rglob("new/benchmark.json"), key=lambda x: x.stat().st_mtime):
         about = json.loads(described.read_text())
         samples = json.loads((described.parent / "sample.json").read_text())
@@ -280,7 +281,8 @@ def run(record, args):
 
 
 def entropy(record, args):
-    criterion("spectrum", record)
+    criterion("spectrum", record, "--sample-size", "10", "--warm-up-time", "0.1",
+              "--measurement-time", "0.5")
     script = HERE / "peers" / "spectrum.py"
     if script.exists() and can_import("torch"):
         say("spectrum.py")
@@ -342,7 +344,7 @@ def write(record, args):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS.split(","))
         writer.writerows(sorted(kept + rows, key=lambda row: PARTS_ORDER.get(row[0], 99)))
-    say(f"{len(rows)} rows in {path.relative_to(ROOT)}; now: python benches/tables.py")
+    say(f"{len(rows)} rows to {path.relative_to(ROOT)}")
 
 
 PARTS_ORDER = {what: i for i, what in enumerate(
@@ -361,10 +363,11 @@ if __name__ == "__main__":
         parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
     output("cargo", "build", "--release", "--locked", "--quiet", "-p", "plateau")
     PLATEAU = str(ROOT / "target" / "release" / "plateau")
-    record = Record()
     for part in parts:
+        record = Record()
         if part in ("rows", "ladder"):
             criterion(part, record)
         else:
             {"matmul": matmul, "step": step, "entropy": entropy, "run": run}[part](record, args)
-    write(record, args)
+        write(record, args)
+    say("done; now: python benches/tables.py")
