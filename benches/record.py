@@ -236,7 +236,8 @@ def criterion(name, record, *flags):
             what, form, case = group.split("/", 2)
             peer, _, threads = function.partition("/")
         else:  # eigenvalues, householder, 128/1
-            what, form, peer = "entropy", group, function if function and value else "plateau"
+            what, peer = "entropy", "plateau"
+            form = f"{group}, {function}" if function and value else group
             case, _, threads = (value or function).rpartition("/")
         if about["throughput"]:
             (kind, amount), = about["throughput"].items()
@@ -286,11 +287,11 @@ def entropy(record, args):
     script = HERE / "peers" / "spectrum.py"
     if script.exists() and can_import("torch"):
         say("spectrum.py")
-        rows = list(csv.DictReader(output(sys.executable, str(script)).splitlines()))
-        if rows and ",".join(rows[0]) == COLUMNS:
-            record.add_rows(rows)
-        else:
-            say("spectrum.py prints other columns than record.py's: left out")
+        for line in output(sys.executable, str(script)).splitlines():
+            # "  numpy eigvalsh, flat-512x1024", then median, min and max in milliseconds
+            if found := re.fullmatch(r"\s*(\w+):? (.+), (\S+) +([\d.]+) +([\d.]+) +([\d.]+)", line):
+                peer, form, case, *values = found.groups()
+                record.add("entropy", case, form, 1, peer, "ms", [float(x) for x in values])
 
 
 # --- where it was measured
