@@ -225,8 +225,11 @@ def criterion(name, record, *flags):
     """Runs a bench and takes its samples."""
     say(f"{name}, by criterion")
     home = pathlib.Path(tempfile.mkdtemp(prefix="plateau-bench-"))
-    subprocess.run([bench(name), "--bench", "--quiet", *flags], cwd=ROOT, check=True,
-                   stdout=subprocess.DEVNULL, env={**os.environ, "CRITERION_HOME": str(home)})
+    done = subprocess.run([bench(name), "--bench", "--quiet", *flags], cwd=ROOT, text=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          env={**os.environ, "CRITERION_HOME": str(home)})
+    if done.returncode:
+        sys.exit(f"{done.stderr}\nthe bench {name} failed")
     for described in sorted(home.rglob("new/benchmark.json"), key=lambda x: x.stat().st_mtime):
         about = json.loads(described.read_text())
         samples = json.loads((described.parent / "sample.json").read_text())

@@ -186,17 +186,21 @@ def floor(r):
 
 
 def entropy(r):
+    """What H̃ of the batch costs at every step."""
     rows = []
     for threads in (1, 2):
         for batch in BATCHES:
             ours = r.get("step", batch, "entropy", threads, "plateau", "ms")
-            rows.append([f"H̃ of the batch, {batch} × 128, beside a step", threads, "plateau",
-                         number(ours), percent(ours / step_ms(r, batch, threads)) + " of the step"])
-    for row in r.rows:
-        if row["what"] == "entropy":
-            rows.append([f"{row['form']}, {row['case']}", row["threads"], row["peer"],
-                         f"{number(float(row['median']))} {row['unit']}".removesuffix(" ms"), ""])
-    return table(["what", "threads", "who", "ms", ""], rows, ["---", "--:", "---", "--:", "---"])
+            rows.append([threads, batch, number(ours), percent(ours / step_ms(r, batch, threads))])
+    return table(["threads", "batch", "ms", "of the step"], rows)
+
+
+def spectrum(r):
+    rows = [[row["form"], row["case"], row["peer"],
+             *(number(float(row[column])) for column in ("min", "median", "max"))]
+            for row in r.rows if row["what"] == "entropy"]
+    return table(["what", "rows × dimensions", "who", "min", "median, ms", "max"], rows,
+                 ["---"] * 3 + ["--:"] * 3)
 
 
 def row_share(r, kernel, case):
@@ -317,8 +321,8 @@ def ladder(r):
 
 TABLES = {
     "machine": machine, "targets": targets, "matmul": matmul, "matmul-losses": matmul_losses,
-    "matmul-all": matmul_all, "step": step, "floor": floor, "entropy": entropy, "rows": row_kernels,
-    "row-summary": row_summary, "run": run, "ladder": ladder,
+    "matmul-all": matmul_all, "step": step, "floor": floor, "entropy": entropy,
+    "spectrum": spectrum, "rows": row_kernels, "row-summary": row_summary, "run": run, "ladder": ladder,
 }
 
 
