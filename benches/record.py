@@ -341,7 +341,7 @@ def write(record, args):
         "commit": output("git", "rev-parse", "--short=12", "HEAD").strip() + " changed" * bool(changed),
         "versions": ", ".join([output("rustc", "--version").strip(), version("torch"), version("jax")]),
         "rounds": args.rounds,
-        "load": f"{os.getloadavg()[0]:.1f} at the end",
+        "load": f"{LOAD:.1f} before the first part",
     }
     with path.open("w", newline="") as file:
         file.writelines(f"# {key}: {value}\n" for key, value in head.items())
@@ -365,6 +365,9 @@ if __name__ == "__main__":
     parts = args.only.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    LOAD = os.getloadavg()[0]
+    if LOAD > 0.5:
+        say(f"others are at work on this machine (load {LOAD:.1f}): the figures will show it")
     output("cargo", "build", "--release", "--locked", "--quiet", "-p", "plateau")
     PLATEAU = str(ROOT / "target" / "release" / "plateau")
     for part in parts:
