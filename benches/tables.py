@@ -59,7 +59,7 @@ def number(x, digits=3):
 
 
 def percent(x):
-    return "–" if math.isnan(x) else f"{100 * x:.0f} %"
+    return "–" if math.isnan(x) else f"{100 * x:.{int(x < 0.01)}f} %"
 
 
 def times(x):
