@@ -1,71 +1,135 @@
-//! The products in their three forms at the shapes of the models, on one thread and two.
+//! The products at every shape that the models meet, beside matrixmultiply (through ndarray, whose
+//! call of it is safe) and the three-loop references.
 //!
-//! `cargo bench -p plateau-benches --bench matmul`. Answers are compared before anything is timed;
-//! criterion's "elements" are floating-point operations, so "Gelem/s" reads GFLOP/s.
+//! `cargo bench -p plateau-benches --bench matmul [-- FILTER]`. Criterion's "elements" are
+//! floating-point operations, so "Gelem/s" reads GFLOP/s; `peak` is nothing but fused multiply-adds.
+//! Every answer has the bits of its reference, and agrees with matrixmultiply's, before anything
+//! is timed. matrixmultiply runs on one thread; the references where they take below 0.1 s.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use kernels::matmul::{Dims, Start, matmul_nn, matmul_nt, matmul_tn};
+use benches::{noise, on, same_bits, shapes, yardstick};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kernels::activation::Act;
+use kernels::matmul::{self, Dims, Start};
+use ndarray::ArrayView2;
+use ndarray::linalg::general_mat_mul;
+use std::time::Duration;
 
-fn noise(len: usize, mut state: u32) -> Vec<f32> {
-    let mut draw = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..len).map(|_| draw()).collect()
+/// A product in one of its forms: shapes of the factors and of the result, both calls.
+struct Form {
+    name: &'static str,
+    ours: fn(&[f32], &[f32], &mut [f32], Dims),
+    reference: fn(&[f32], &[f32], &mut [f32], Dims),
+    /// The factors and the result as (rows, cols), and which factor is transposed.
+    shapes: fn(Dims) -> [(usize, usize); 3],
+    transposed: [bool; 2],
 }
 
-/// Both answers agree to a few units in the last place of the largest sums.
-fn compare(form: &str, ours: &[f32], theirs: &[f64]) {
-    let size = theirs.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-    for (a, b) in ours.iter().zip(theirs) {
-        assert!((f64::from(*a) - b).abs() < 1e-5 * size, "{form}: {a} against {b}");
-    }
+const FORMS: [Form; 4] = [
+    Form {
+        name: "nn",
+        ours: |x, w, y, dims| matmul::matmul_nn(x, w, y, dims, Start::Zero),
+        reference: |x, w, y, dims| matmul::matmul_nn_ref(x, w, y, dims, None, false),
+        shapes: |d| [(d.m, d.k), (d.k, d.n), (d.m, d.n)],
+        transposed: [false, false],
+    },
+    Form {
+        name: "nt",
+        ours: |dy, w, dx, dims| matmul::matmul_nt(dy, w, dx, dims, Start::Zero),
+        reference: |dy, w, dx, dims| {
+            dx.fill(0.0);
+            matmul::matmul_nt_ref(dy, w, dx, dims);
+        },
+        shapes: |d| [(d.m, d.n), (d.k, d.n), (d.m, d.k)],
+        transposed: [false, true],
+    },
+    Form {
+        name: "tn",
+        ours: |x, dy, dw, dims| matmul::matmul_tn(x, dy, dw, dims, Start::Zero),
+        reference: |x, dy, dw, dims| {
+            dw.fill(0.0);
+            matmul::matmul_tn_ref(x, dy, dw, dims);
+        },
+        shapes: |d| [(d.m, d.k), (d.m, d.n), (d.k, d.n)],
+        transposed: [true, false],
+    },
+    // The forward of the MLP: ReLU is applied while the tile is in cache. post is what is compared.
+    Form {
+        name: "nn_relu",
+        ours: |x, w, post, dims| {
+            PRE.with_borrow_mut(|pre| {
+                pre.resize(post.len(), 0.0);
+                matmul::matmul_nn_act(x, w, pre, post, dims, Start::Zero, Act::Relu);
+            });
+        },
+        reference: |x, w, post, dims| {
+            matmul::matmul_nn_ref(x, w, post, dims, None, false);
+            post.iter_mut().for_each(|y| *y = Act::Relu.value_ref(*y));
+        },
+        shapes: |d| [(d.m, d.k), (d.k, d.n), (d.m, d.n)],
+        transposed: [false, false],
+    },
+];
+
+thread_local! {
+    static PRE: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-/// A·B in f64 by plain loops; a(i, l), b(l, j).
-fn product(
-    (rows, depth, cols): (usize, usize, usize),
-    a: impl Fn(usize, usize) -> f32,
-    b: impl Fn(usize, usize) -> f32,
-) -> Vec<f64> {
-    let element = |i: usize, j: usize| {
-        (0..depth).map(|l| f64::from(a(i, l)) * f64::from(b(l, j))).sum::<f64>()
-    };
-    (0..rows * cols).map(|ij| element(ij / cols, ij % cols)).collect()
-}
+fn products(c: &mut Criterion) {
+    for dims in shapes::products() {
+        let Dims { m, k, n } = dims;
+        for form in &FORMS {
+            let [a_shape, b_shape, c_shape] = (form.shapes)(dims);
+            let len = |(rows, cols)| rows * cols;
+            let (a, b) = (noise(len(a_shape), 1), noise(len(b_shape), 2));
+            let (mut ours, mut reference) = (vec![0.0; len(c_shape)], vec![0.0; len(c_shape)]);
+            let name = format!("matmul/{}/{m}x{k}x{n}", form.name);
+            (form.ours)(&a, &b, &mut ours, dims);
+            (form.reference)(&a, &b, &mut reference, dims);
+            same_bits(&name, &ours, &reference);
 
-fn matmul(c: &mut Criterion) {
-    // attention's projections, the MLP's two layers, the unembedding, on a batch of 512
-    for (m, k, n) in [(512, 128, 128), (512, 128, 512), (512, 512, 128), (512, 128, 97)] {
-        let dims = Dims { m, k, n };
-        let (x, w, dy) = (noise(m * k, 1), noise(k * n, 2), noise(m * n, 3));
-        let (mut y, mut dx, mut dw) = (vec![0.0; m * n], vec![0.0; m * k], vec![0.0; k * n]);
+            let view = |x, shape, transposed| {
+                let view = ArrayView2::from_shape(shape, x).expect("a matrix");
+                if transposed { view.reversed_axes() } else { view }
+            };
+            let a_view = view(&a, a_shape, form.transposed[0]);
+            let b_view = view(&b, b_shape, form.transposed[1]);
+            let mut theirs = ndarray::Array2::zeros(c_shape);
 
-        matmul_nn(&x, &w, &mut y, dims, Start::Zero);
-        compare("nn", &y, &product((m, k, n), |i, l| x[i * k + l], |l, j| w[l * n + j]));
-        matmul_nt(&dy, &w, &mut dx, dims, Start::Zero);
-        compare("nt", &dx, &product((m, n, k), |i, l| dy[i * n + l], |l, j| w[j * n + l]));
-        matmul_tn(&x, &dy, &mut dw, dims, Start::Zero);
-        compare("tn", &dw, &product((k, m, n), |i, l| x[l * k + i], |l, j| dy[l * n + j]));
-
-        let mut group = c.benchmark_group(format!("matmul/{m}x{k}x{n}"));
-        group.throughput(Throughput::Elements(dims.flops()));
-        for threads in [1, 2] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let id = |form: &str| BenchmarkId::new(form, threads);
-            group.bench_function(id("nn"), |b| {
-                pool.install(|| b.iter(|| matmul_nn(&x, &w, &mut y, dims, Start::Zero)));
-            });
-            group.bench_function(id("nt"), |b| {
-                pool.install(|| b.iter(|| matmul_nt(&dy, &w, &mut dx, dims, Start::Zero)));
-            });
-            group.bench_function(id("tn"), |b| {
-                pool.install(|| b.iter(|| matmul_tn(&x, &dy, &mut dw, dims, Start::Zero)));
-            });
+            let mut group = c.benchmark_group(name);
+            group.throughput(Throughput::Elements(dims.flops()));
+            for threads in [1, 2] {
+                group.bench_function(format!("plateau/{threads}"), |bencher| {
+                    on(threads, || bencher.iter(|| (form.ours)(&a, &b, &mut ours, dims)));
+                });
+                group.bench_function(format!("peak/{threads}"), |bencher| {
+                    on(threads, || bencher.iter(|| yardstick::arithmetic(dims.flops() / 2)));
+                });
+            }
+            if form.name != "nn_relu" {
+                general_mat_mul(1.0, &a_view, &b_view, 0.0, &mut theirs);
+                for (x, y) in reference.iter().zip(&theirs) {
+                    assert!((x - y).abs() < 1e-3, "matrixmultiply: {y} where we have {x}");
+                }
+                group.bench_function("matrixmultiply/1", |bencher| {
+                    bencher.iter(|| general_mat_mul(1.0, &a_view, &b_view, 0.0, &mut theirs));
+                });
+            }
+            if dims.flops() < 100_000_000 {
+                group.bench_function("reference/1", |bencher| {
+                    bencher.iter(|| (form.reference)(&a, &b, &mut reference, dims));
+                });
+            }
+            group.finish();
         }
-        group.finish();
     }
 }
 
-criterion_group!(benches, matmul);
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(50))
+        .measurement_time(Duration::from_millis(100));
+    targets = products
+}
 criterion_main!(benches);

@@ -1,0 +1,459 @@
+//! Every kernel that is not a product, at the shapes that the models meet.
+//!
+//! `cargo bench -p plateau-benches --bench rows [-- FILTER]`. Each group holds, in the same unit
+//! (bytes moved a second):
+//!
+//! ```text
+//! plateau/1, plateau/2   the kernel, on one thread and two
+//! reference/1            its plain-loop twin, whose bits it has: compared before anything is timed
+//! bandwidth/1            a triad that moves as many bytes in a working set as large; a sum where hardly
+//!                        anything is written, an update in place where the kernel does that
+//! arithmetic/1           as many fused multiply-adds, on registers, as the kernel does operations
+//! ```
+//! The slower of the last two is the bound of the kernel, and its share of the bound the figure to
+//! look at. A row's operations are counted from its formula: an addition, a product, a fused
+//! multiply-add, a comparison or a selection is one, a division five, a square root nine.
+
+use benches::shapes::{self, Met, distinct};
+use benches::yardstick::{Memory, arithmetic};
+use benches::{noise, on, same_bits};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kernels::Write;
+use kernels::activation::Act;
+use kernels::adamw::{Step, adamw, adamw_ref};
+use kernels::attention::{attention, attention_backward, attention_backward_ref, attention_ref};
+use kernels::columns::{column_sums, column_sums_ref};
+use kernels::cross_entropy::{cross_entropy, cross_entropy_backward, cross_entropy_ref};
+use kernels::elementary;
+use kernels::gather::{add, gather, gather_ref, pass, scatter, scatter_ref};
+use kernels::lanes::{self, LANES};
+use kernels::layer_norm::{
+    layer_norm, layer_norm_backward, layer_norm_backward_ref, layer_norm_backward_w, layer_norm_ref,
+};
+use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
+use std::time::Duration;
+use wide::f32x16;
+
+/// What a kernel must move and do, in values and in operations.
+#[derive(Clone, Copy, Default)]
+struct Work {
+    /// Values that are only read, only written, and both.
+    read: usize,
+    written: usize,
+    updated: usize,
+    ops: usize,
+}
+
+/// A division of sixteen lanes keeps its unit as long as so many multiply-adds (Zen 5, measured).
+const DIV: usize = 5;
+/// And a square root.
+const ROOT: usize = 9;
+const EXP: usize = 19;
+const ERF: usize = 22 + EXP;
+const TANH: usize = 13 + EXP + DIV;
+const LN: usize = 24 + DIV;
+
+/// Compares and times one kernel: `ours` and `reference` write the same buffers.
+fn bench(
+    c: &mut Criterion,
+    name: &str,
+    work: Work,
+    mut out: Vec<Vec<f32>>,
+    mut ours: impl FnMut(&mut [Vec<f32>]) + Send,
+    mut reference: impl FnMut(&mut [Vec<f32>]),
+) {
+    let mut expected = out.clone();
+    ours(&mut out);
+    reference(&mut expected);
+    for (ours, reference) in out.iter().zip(&expected) {
+        same_bits(name, ours, reference);
+    }
+
+    let Work { read, written, updated, ops } = work;
+    let touched = 4 * (read + written + updated);
+    let mut memory = Memory::new(if updated > 0 { touched * 3 / 2 } else { touched });
+    let bytes = 4 * (read + written + 2 * updated);
+    let only_reads = written + updated < read / 8;
+    let mut group = c.benchmark_group(name);
+    group.throughput(Throughput::Bytes(bytes as u64));
+    for threads in [1, 2] {
+        group.bench_function(format!("plateau/{threads}"), |b| {
+            on(threads, || b.iter(|| ours(&mut out)));
+        });
+    }
+    group.bench_function("bandwidth/1", |b| {
+        on(1, || {
+            b.iter(|| match (updated, only_reads) {
+                (0, true) => memory.read(bytes),
+                (0, false) => memory.triad(bytes),
+                _ => memory.update(bytes),
+            });
+        });
+    });
+    group.bench_function("arithmetic/1", |b| on(1, || b.iter(|| arithmetic(ops as u64))));
+    group.bench_function("reference/1", |b| b.iter(|| reference(&mut expected)));
+    group.finish();
+}
+
+fn zeros(len: usize) -> Vec<f32> {
+    vec![0.0; len]
+}
+
+/// The shape of the only input of an op of that name.
+fn rows_of(op: &'static str) -> Vec<(usize, usize)> {
+    distinct(|_, met| (met.op == op).then(|| met.inputs[0]))
+}
+
+/// Labels or row numbers below `entries`.
+fn indices(len: usize, entries: usize) -> Vec<u32> {
+    noise(len, 9).iter().map(|x| ((x + 0.5) * entries as f32) as u32).collect()
+}
+
+fn activations(c: &mut Criterion) {
+    let met = distinct(|config, met| match met.op {
+        "linear_act" => Some((shapes::act(config), met.outputs[0].0 * met.outputs[0].1)),
+        _ => None,
+    });
+    let tanh = met.iter().filter(|x| x.0 == Act::Gelu).map(|&(_, n)| (Act::GeluTanh, n));
+    for (act, n) in met.iter().copied().chain(tanh) {
+        let (x, dy) = (noise(n, 1).iter().map(|x| 8.0 * x).collect::<Vec<_>>(), noise(n, 2));
+        let (name, forward, backward) = match act {
+            Act::Relu => ("relu", 2, 3),
+            Act::Gelu => ("gelu", 4 + ERF, 10 + EXP + ERF),
+            Act::GeluTanh => ("gelu_tanh", 6 + TANH, 14 + TANH),
+        };
+        bench(
+            c,
+            &format!("rows/{name}/{n}"),
+            Work { read: n, written: n, ops: forward * n, ..Work::default() },
+            vec![zeros(n)],
+            |out| act.forward(&x, &mut out[0]),
+            |out| out[0].iter_mut().zip(&x).for_each(|(y, x)| *y = act.value_ref(*x)),
+        );
+        bench(
+            c,
+            &format!("rows/{name}_backward/{n}"),
+            Work { read: 2 * n, written: n, ops: backward * n, ..Work::default() },
+            vec![zeros(n)],
+            |out| act.backward(&x, &dy, &mut out[0], Write::Set),
+            |out| {
+                for (dx, (x, dy)) in out[0].iter_mut().zip(x.iter().zip(&dy)) {
+                    *dx = dy.mul_add(act.slope_ref(*x), 0.0);
+                }
+            },
+        );
+    }
+}
+
+fn softmaxes(c: &mut Criterion) {
+    for (rows, cols) in rows_of("cross_entropy") {
+        let n = rows * cols;
+        let (x, dy, labels) = (noise(n, 1), noise(n, 2), indices(rows, cols));
+        let mut y = zeros(n);
+        softmax(&x, &mut y, cols);
+        bench(
+            c,
+            &format!("rows/softmax/{rows}x{cols}"),
+            Work { read: n, written: n, ops: (22 + DIV) * n, ..Work::default() },
+            vec![zeros(n)],
+            |out| softmax(&x, &mut out[0], cols),
+            |out| softmax_ref(&x, &mut out[0], cols),
+        );
+        bench(
+            c,
+            &format!("rows/softmax_backward/{rows}x{cols}"),
+            Work { read: 2 * n, written: n, ops: 3 * n, ..Work::default() },
+            vec![zeros(n)],
+            |out| softmax_backward(&y, &dy, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                softmax_backward_ref(&y, &dy, &mut out[0], cols);
+            },
+        );
+        bench(
+            c,
+            &format!("rows/cross_entropy/{rows}x{cols}"),
+            Work { read: n + rows, written: n + 2 * rows, ops: (22 + DIV) * n, ..Work::default() },
+            vec![zeros(n), zeros(2 * rows)],
+            |out| {
+                let [resid, row] = out else { unreachable!("two results") };
+                cross_entropy(&x, &labels, resid, row, cols);
+            },
+            |out| {
+                let [resid, row] = out else { unreachable!("two results") };
+                cross_entropy_ref(&x, &labels, resid, row, cols);
+            },
+        );
+        let scale = 1.0 / rows as f32;
+        bench(
+            c,
+            &format!("rows/cross_entropy_backward/{rows}x{cols}"),
+            Work { read: n, written: n, ops: n, ..Work::default() },
+            vec![zeros(n)],
+            |out| cross_entropy_backward(&dy, &mut out[0], scale, Write::Set),
+            |out| out[0].iter_mut().zip(&dy).for_each(|(dz, r)| *dz = r.mul_add(scale, 0.0)),
+        );
+    }
+}
+
+fn layer_norms(c: &mut Criterion) {
+    for (rows, cols) in rows_of("layer_norm") {
+        let n = rows * cols;
+        let (x, dy, w, b) = (noise(n, 1), noise(n, 2), noise(cols, 3), noise(cols, 4));
+        let (mut y, mut stats) = (zeros(n), zeros(2 * rows));
+        layer_norm(&x, &w, &b, &mut y, &mut stats);
+        bench(
+            c,
+            &format!("rows/layer_norm/{rows}x{cols}"),
+            Work { read: n, written: n, ops: 6 * n, ..Work::default() },
+            vec![zeros(n), zeros(2 * rows)],
+            |out| {
+                let [y, stats] = out else { unreachable!("two results") };
+                layer_norm(&x, &w, &b, y, stats);
+            },
+            |out| {
+                let [y, stats] = out else { unreachable!("two results") };
+                layer_norm_ref(&x, &w, &b, y, stats);
+            },
+        );
+        bench(
+            c,
+            &format!("rows/layer_norm_backward/{rows}x{cols}"),
+            Work { read: 2 * n, written: n, ops: 12 * n, ..Work::default() },
+            vec![zeros(n)],
+            |out| layer_norm_backward(&x, &w, &stats, &dy, &mut out[0], Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                layer_norm_backward_ref(&x, &w, &stats, &dy, &mut out[0], &mut zeros(cols));
+            },
+        );
+        bench(
+            c,
+            &format!("rows/layer_norm_backward_w/{rows}x{cols}"),
+            Work { read: 2 * n, written: cols, ops: 3 * n, ..Work::default() },
+            vec![zeros(cols)],
+            |out| layer_norm_backward_w(&x, &stats, &dy, &mut out[0], Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                layer_norm_backward_ref(&x, &w, &stats, &dy, &mut zeros(n), &mut out[0]);
+            },
+        );
+    }
+}
+
+fn attentions(c: &mut Criterion) {
+    for (b, s) in shapes::attentions() {
+        let d = s.h * s.e;
+        let (queries, keys, weights) = (b * s.tq * d, b * s.tk * d, b * s.h * s.tq * s.tk);
+        let (q, k, v, dz) = (noise(queries, 1), noise(keys, 2), noise(keys, 3), noise(queries, 4));
+        let (mut z, mut p) = (zeros(queries), zeros(weights));
+        attention(&q, &k, &v, &mut z, &mut p, s);
+        let name = format!("{b}x{}x{}x{}x{}", s.tq, s.tk, s.h, s.e);
+        let ops = b * s.flops() as usize / 2;
+        bench(
+            c,
+            &format!("rows/attention/{name}"),
+            Work { read: queries + 2 * keys, written: queries + weights, updated: 0, ops },
+            vec![zeros(queries), zeros(weights)],
+            |out| {
+                let [z, p] = out else { unreachable!("two results") };
+                attention(&q, &k, &v, z, p, s);
+            },
+            |out| {
+                let [z, p] = out else { unreachable!("two results") };
+                attention_ref(&q, &k, &v, z, p, s);
+            },
+        );
+        bench(
+            c,
+            &format!("rows/attention_backward/{name}"),
+            Work {
+                read: 2 * queries + 2 * keys + weights,
+                written: queries + 2 * keys,
+                updated: 0,
+                ops: 2 * ops,
+            },
+            vec![zeros(queries), zeros(keys), zeros(keys)],
+            |out| {
+                let [dq, dk, dv] = out else { unreachable!("three results") };
+                let write = [Write::Set; 3];
+                attention_backward((&q, &k, &v), &p, &dz, (dq, dk, dv), write, s);
+            },
+            |out| {
+                out.iter_mut().for_each(|x| x.fill(0.0));
+                let [dq, dk, dv] = out else { unreachable!("three results") };
+                attention_backward_ref((&q, &k, &v), &p, &dz, (dq, dk, dv), s);
+            },
+        );
+    }
+}
+
+fn gathers(c: &mut Criterion) {
+    let met = |_: &_, met: &Met| {
+        let (table, rows) = (met.inputs[0], met.outputs[0].0);
+        (met.op == "gather" && rows > 1).then_some((table, rows))
+    };
+    for ((entries, cols), rows) in distinct(met) {
+        let (n, table) = (rows * cols, entries * cols);
+        let (x, dy, index) = (noise(table, 1), noise(n, 2), indices(rows, entries));
+        bench(
+            c,
+            &format!("rows/gather/{entries}to{rows}x{cols}"),
+            Work { read: table.min(n) + rows, written: n, ..Work::default() },
+            vec![zeros(n)],
+            |out| gather(&x, &index, &mut out[0], cols),
+            |out| gather_ref(&x, &index, &mut out[0], cols),
+        );
+        bench(
+            c,
+            &format!("rows/scatter/{rows}to{entries}x{cols}"),
+            Work { read: n + rows, updated: table, ops: n, ..Work::default() },
+            vec![zeros(table)],
+            |out| scatter(&dy, &index, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                scatter_ref(&dy, &index, &mut out[0], cols);
+            },
+        );
+    }
+}
+
+fn sums(c: &mut Criterion) {
+    for (rows, cols) in rows_of("add") {
+        let n = rows * cols;
+        let (a, b) = (noise(n, 1), noise(n, 2));
+        bench(
+            c,
+            &format!("rows/add/{n}"),
+            Work { read: 2 * n, written: n, ops: n, ..Work::default() },
+            vec![zeros(n)],
+            |out| add(&a, &b, &mut out[0]),
+            |out| (0..n).for_each(|i| out[0][i] = a[i] + b[i]),
+        );
+        bench(
+            c,
+            &format!("rows/pass/{n}"),
+            Work { read: n, updated: n, ops: n, ..Work::default() },
+            vec![zeros(n)],
+            |out| pass(&a, &mut out[0], Write::Add),
+            |out| (0..n).for_each(|i| out[0][i] += a[i]),
+        );
+    }
+    let biased = |_: &_, met: &Met| {
+        (met.op.starts_with("linear") && met.inputs.len() == 3).then(|| met.outputs[0])
+    };
+    for (rows, cols) in distinct(biased) {
+        let dy = noise(rows * cols, 1);
+        bench(
+            c,
+            &format!("rows/column_sums/{rows}x{cols}"),
+            Work { read: rows * cols, written: cols, ops: rows * cols, ..Work::default() },
+            vec![zeros(cols)],
+            |out| column_sums(&dy, &mut out[0], Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                column_sums_ref(&dy, &mut out[0]);
+            },
+        );
+    }
+    // 512 rows of a residual stream, of a hidden layer
+    let cols = |_: &_, met: &Met| met.op.starts_with("linear").then(|| met.inputs[0].1);
+    const ROWS: usize = 512;
+    for n in distinct(cols) {
+        let (x, y) = (noise(ROWS * n, 1), noise(ROWS * n, 2));
+        let one = Work { read: ROWS * n, written: ROWS, ops: ROWS * n, ..Work::default() };
+        let two = Work { read: 2 * ROWS * n, ..one };
+        let name = |kind: &str| format!("rows/{kind}/{ROWS}x{n}");
+        let each = |out: &mut [Vec<f32>], f: &dyn Fn(&[f32], &[f32]) -> f32| {
+            let rows = x.chunks_exact(n).zip(y.chunks_exact(n));
+            out[0].iter_mut().zip(rows).for_each(|(out, (x, y))| *out = f(x, y));
+        };
+        bench(
+            c,
+            &name("sum"),
+            one,
+            vec![zeros(ROWS)],
+            |out| each(out, &|x, _| lanes::sum(x)),
+            |out| each(out, &|x, _| lanes::sum_ref(x)),
+        );
+        bench(
+            c,
+            &name("max"),
+            one,
+            vec![zeros(ROWS)],
+            |out| each(out, &|x, _| lanes::max(x)),
+            |out| each(out, &|x, _| lanes::max_ref(x)),
+        );
+        bench(
+            c,
+            &name("dot"),
+            two,
+            vec![zeros(ROWS)],
+            |out| each(out, &|x, y| lanes::dot(x, y)),
+            |out| each(out, &|x, y| lanes::dot_ref(x, y)),
+        );
+    }
+}
+
+fn optimisers(c: &mut Criterion) {
+    let weights =
+        |_: &_, met: &Met| met.op.starts_with("linear").then(|| met.inputs[1].0 * met.inputs[1].1);
+    let step = |t| Step { lr: 1e-3, betas: (0.9, 0.98), eps: 1e-8, weight_decay: 1.0, t };
+    for n in distinct(weights) {
+        let g = noise(n, 1);
+        bench(
+            c,
+            &format!("rows/adamw/{n}"),
+            Work { read: n, updated: 3 * n, ops: (13 + DIV + ROOT) * n, ..Work::default() },
+            vec![noise(n, 2), zeros(n), zeros(n)],
+            |out| {
+                let [p, m, v] = out else { unreachable!("three results") };
+                assert!(adamw(p, &g, m, v, step(1)));
+            },
+            |out| {
+                let [p, m, v] = out else { unreachable!("three results") };
+                adamw_ref(p, &g, m, v, step(1));
+            },
+        );
+    }
+}
+
+/// exp, ln, tanh and erf: sixteen lanes against one.
+fn elementaries(c: &mut Criterion) {
+    type Both = (&'static str, usize, fn(f32x16) -> f32x16, fn(f32) -> f32);
+    const FUNCTIONS: [Both; 5] = [
+        ("exp", EXP, elementary::exp, elementary::exp),
+        ("ln", LN, elementary::ln, elementary::ln),
+        ("ln_1p", LN + 14 + DIV, elementary::ln_1p, elementary::ln_1p),
+        ("tanh", TANH, elementary::tanh, elementary::tanh),
+        ("erf", ERF, elementary::erf, elementary::erf),
+    ];
+    const N: usize = 4096; // stays in L1
+    let x: Vec<f32> = noise(N, 1).iter().map(|x| 0.501 + x).collect();
+    for (name, ops, sixteen, one) in FUNCTIONS {
+        bench(
+            c,
+            &format!("rows/{name}/{N}"),
+            Work { read: N, written: N, ops: ops * N, ..Work::default() },
+            vec![zeros(N)],
+            |out| {
+                let out = out[0].as_chunks_mut::<LANES>().0;
+                for (y, x) in out.iter_mut().zip(x.as_chunks::<LANES>().0) {
+                    *y = sixteen(f32x16::new(*x)).to_array();
+                }
+            },
+            |out| out[0].iter_mut().zip(&x).for_each(|(y, x)| *y = one(*x)),
+        );
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(10)
+        .nresamples(1000)
+        .warm_up_time(Duration::from_millis(20))
+        .measurement_time(Duration::from_millis(50));
+    targets = activations, softmaxes, layer_norms, attentions, gathers, sums, optimisers, elementaries
+}
+criterion_main!(benches);
