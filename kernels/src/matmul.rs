@@ -196,6 +196,28 @@ enum Right<'a> {
     Transposed { w: &'a [f32], stride: usize },
 }
 
+impl<'a> Right<'a> {
+    /// Rows l0 .. l0 + depth from column j0 on, NV vectors each, where all of them lie in memory as
+    /// they are needed.
+    #[inline(always)]
+    fn whole_rows<const NV: usize>(
+        self,
+        l0: usize,
+        depth: usize,
+        j0: usize,
+    ) -> Option<impl Iterator<Item = [f32x16; NV]> + Clone + use<'a, NV>> {
+        let Right::Plain { w, stride } = self else { return None };
+        let stride = Some(stride).filter(|&stride| stride >= NV * LANES)?;
+        let (first, last) = (l0 * stride + j0, (l0 + depth).checked_sub(1)? * stride + j0);
+        let w = w.get(first..last + NV * LANES)?;
+        let row = |row: &[f32]| {
+            let (vectors, _) = row[..NV * LANES].as_chunks::<LANES>();
+            std::array::from_fn(|v| f32x16::new(vectors[v]))
+        };
+        Some(w.chunks(stride).map(row))
+    }
+}
+
 thread_local! {
     /// The panel of B: row l holds columns j0 .. j0 + width, zero beyond the edge. Each thread has
     /// its own, so that a product neither allocates nor clears one.
@@ -227,17 +249,31 @@ fn block<const H: usize, const NV: usize>(
         let start = if l0 == 0 { start } else { Start::Here };
         for j0 in (0..n).step_by(NV * LANES) {
             let width = (NV * LANES).min(n - j0);
-            pack(b, l0, j0, width, panel);
+            // The first tile packs on its way where it can: B then comes in beside arithmetic.
+            let rows_of_b = b.whole_rows::<NV>(l0, depth, j0).filter(|_| rows >= H);
+            if rows_of_b.is_none() {
+                pack(b, l0, j0, width, panel);
+            }
             let mut i = 0;
             while i < rows {
                 let at = i * n + j0;
-                let corner = Corner { a, i, l0, n, j0, width, start };
+                let corner = Corner { a, i, l0, depth, n, j0, width, start };
                 let c = &mut c[at..];
+                let packed = || panel.iter().copied();
                 let height = match rows - i {
-                    left if left >= H => corner.tile_of_width::<H, NV>(panel, c),
-                    4.. if a.is_columns() => corner.tile_of_width::<4, NV>(panel, c),
-                    2.. => corner.tile_of_width::<2, NV>(panel, c),
-                    _ => corner.tile_of_width::<1, NV>(panel, c),
+                    left if left >= H => match rows_of_b.clone().filter(|_| i == 0) {
+                        Some(rows) => {
+                            let packing = panel.iter_mut().zip(rows).map(|(to, row)| {
+                                *to = row;
+                                row
+                            });
+                            corner.tile_of_width::<H, NV>(packing, c)
+                        }
+                        None => corner.tile_of_width::<H, NV>(packed(), c),
+                    },
+                    4.. if a.is_columns() => corner.tile_of_width::<4, NV>(packed(), c),
+                    2.. => corner.tile_of_width::<2, NV>(packed(), c),
+                    _ => corner.tile_of_width::<1, NV>(packed(), c),
                 };
                 if l0 + depth == k {
                     for row in 0..height {
@@ -298,6 +334,8 @@ struct Corner<'a> {
     a: Left<'a>,
     i: usize,
     l0: usize,
+    /// Steps from there.
+    depth: usize,
     /// Distance between rows of C.
     n: usize,
     /// First column of C.
@@ -308,18 +346,18 @@ struct Corner<'a> {
 }
 
 impl Corner<'_> {
-    /// One tile of H rows; returns H. c starts at the tile's corner.
+    /// One tile of H rows; returns H. c starts at the tile's corner; `b` gives the panel's rows.
     #[inline(always)]
     fn tile_of_width<const H: usize, const NV: usize>(
         self,
-        panel: &[[f32x16; NV]],
+        b: impl Iterator<Item = [f32x16; NV]>,
         c: &mut [f32],
     ) -> usize {
         match self.width.div_ceil(LANES) {
-            1 if NV > 1 => self.tile::<H, 1, NV>(panel, c),
-            2 if NV > 2 => self.tile::<H, 2, NV>(panel, c),
-            3 if NV > 3 => self.tile::<H, 3, NV>(panel, c),
-            _ => self.tile::<H, NV, NV>(panel, c),
+            1 if NV > 1 => self.tile::<H, 1, NV>(b, c),
+            2 if NV > 2 => self.tile::<H, 2, NV>(b, c),
+            3 if NV > 3 => self.tile::<H, 3, NV>(b, c),
+            _ => self.tile::<H, NV, NV>(b, c),
         }
         H
     }
@@ -328,10 +366,10 @@ impl Corner<'_> {
     #[inline(always)]
     fn tile<const H: usize, const V: usize, const NV: usize>(
         self,
-        panel: &[[f32x16; NV]],
+        b: impl Iterator<Item = [f32x16; NV]>,
         c: &mut [f32],
     ) {
-        let Corner { a, i, l0, n, j0, width, start } = self;
+        let Corner { a, i, l0, depth, n, j0, width, start } = self;
         let sums: [[f32x16; V]; H] = match start {
             Start::Zero => [[f32x16::ZERO; V]; H],
             Start::Bias(bias) => [vectors(&bias[j0..j0 + width]); H],
@@ -339,19 +377,19 @@ impl Corner<'_> {
         };
         let sums = match a {
             Left::Rows { x, stride } => {
-                let row = |r: usize| x[(i + r) * stride + l0..][..panel.len()].iter();
+                let row = |r: usize| x[(i + r) * stride + l0..][..depth].iter();
                 match H {
-                    1 => accumulate(sums, row(0).map(|a| [*a; H]), panel),
+                    1 => accumulate(sums, row(0).map(|a| [*a; H]), b),
                     2 => {
                         let rows = row(0).zip(row(1));
-                        accumulate(sums, rows.map(|(a, b)| pick([*a, *b])), panel)
+                        accumulate(sums, rows.map(|(a, b)| pick([*a, *b])), b)
                     }
                     _ => {
                         let rows =
                             row(0).zip(row(1)).zip(row(2)).zip(row(3)).zip(row(4)).zip(row(5));
                         let rows =
                             rows.map(|(((((a, b), c), d), e), f)| pick([*a, *b, *c, *d, *e, *f]));
-                        accumulate(sums, rows, panel)
+                        accumulate(sums, rows, b)
                     }
                 }
             }
@@ -359,7 +397,7 @@ impl Corner<'_> {
                 let rows = x[l0 * stride..].chunks_exact(stride);
                 let columns =
                     rows.map(|row| *row[first + i..].first_chunk().expect("a tile's columns"));
-                accumulate(sums, columns, panel)
+                accumulate(sums, columns, b)
             }
         };
         for (r, sums) in sums.iter().enumerate() {
@@ -375,9 +413,9 @@ impl Corner<'_> {
 fn accumulate<const H: usize, const V: usize, const NV: usize>(
     mut sums: [[f32x16; V]; H],
     a: impl Iterator<Item = [f32; H]>,
-    panel: &[[f32x16; NV]],
+    b: impl Iterator<Item = [f32x16; NV]>,
 ) -> [[f32x16; V]; H] {
-    for (a, b) in a.zip(panel) {
+    for (a, b) in a.zip(b) {
         for r in 0..H {
             let a = f32x16::splat(a[r]);
             for v in 0..V {
