@@ -76,22 +76,32 @@ fn power(mut b: f64, mut t: u64) -> f64 {
 #[must_use]
 pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: Step) -> bool {
     let f = step.factors(|x| f32x16::splat(x as f32));
-    let block = parallel::block_rows(p.len(), 64 * p.len(), LANES);
+    let block = parallel::block_rows(p.len(), 16 * p.len(), LANES);
+    let zero = f32x16::ZERO;
+    // One vector of each; `spoilt` takes in 0·g, which is 0, or NaN where g is not finite.
+    let update = |[p, g, m, v]: [f32x16; 4], spoilt: &mut f32x16| {
+        *spoilt = g.mul_add(zero, *spoilt);
+        let m = f.beta1.mul_add(m, f.rest1 * g);
+        let m = m.abs().simd_lt(f32x16::splat(M_FLOOR)).select(zero, m);
+        let v = f.beta2.mul_add(v, f.rest2 * g * g);
+        let v = v.simd_lt(f32x16::splat(V_FLOOR)).select(zero, v);
+        let update = m / v.sqrt().mul_add(f.unbias, f.eps);
+        [f.step.mul_add(update, p * f.decay), m, v]
+    };
     let one = |p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
-        let moments = m.chunks_mut(LANES).zip(v.chunks_mut(LANES));
-        let zero = f32x16::splat(0.0);
-        let mut spoilt = zero; // 0·g is 0, or NaN where g is not finite
-        for ((p, g), (m, v)) in p.chunks_mut(LANES).zip(g.chunks(LANES)).zip(moments) {
-            let g = load(g, 0.0);
-            spoilt = g.mul_add(zero, spoilt);
-            let m1 = f.beta1.mul_add(load(m, 0.0), f.rest1 * g);
-            let m1 = m1.abs().simd_lt(f32x16::splat(M_FLOOR)).select(zero, m1);
-            let v1 = f.beta2.mul_add(load(v, 0.0), f.rest2 * g * g);
-            let v1 = v1.simd_lt(f32x16::splat(V_FLOOR)).select(zero, v1);
-            let update = m1 / v1.sqrt().mul_add(f.unbias, f.eps);
-            store(f.step.mul_add(update, load(p, 0.0) * f.decay), p);
-            store(m1, m);
-            store(v1, v);
+        let mut spoilt = zero;
+        let (p, p_rest) = p.as_chunks_mut::<LANES>();
+        let (g, g_rest) = g.as_chunks::<LANES>();
+        let (m, m_rest) = m.as_chunks_mut::<LANES>();
+        let (v, v_rest) = v.as_chunks_mut::<LANES>();
+        for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
+            let new = update([*p, *g, *m, *v].map(f32x16::new), &mut spoilt);
+            [*p, *m, *v] = new.map(f32x16::to_array);
+        }
+        let rest = [&*p_rest, g_rest, &*m_rest, &*v_rest].map(|x| load(x, 0.0));
+        let new = update(rest, &mut spoilt);
+        for (x, new) in [p_rest, m_rest, v_rest].into_iter().zip(new) {
+            store(new, x);
         }
         spoilt.is_nan().none()
     };
