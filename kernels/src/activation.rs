@@ -79,9 +79,9 @@ impl Act {
     pub fn forward(self, x: &[f32], y: &mut [f32]) {
         // One loop for each function: the choice stays outside.
         match self {
-            Act::Relu => map([x], y, Write::Set, |[x], _| Act::Relu.value(x)),
-            Act::Gelu => map([x], y, Write::Set, |[x], _| Act::Gelu.value(x)),
-            Act::GeluTanh => map([x], y, Write::Set, |[x], _| Act::GeluTanh.value(x)),
+            Act::Relu => map(y.len(), [x], y, Write::Set, |[x], _| Act::Relu.value(x)),
+            Act::Gelu => map(y.len(), [x], y, Write::Set, |[x], _| Act::Gelu.value(x)),
+            Act::GeluTanh => map(y.len(), [x], y, Write::Set, |[x], _| Act::GeluTanh.value(x)),
         }
     }
 
@@ -93,9 +93,9 @@ impl Act {
             let chain =
                 |act: Act| move |[x, dy]: [f32x16; 2], before| dy.mul_add(act.slope(x), before);
             match self {
-                Act::Relu => map(inputs, dx, write, chain(Act::Relu)),
-                Act::Gelu => map(inputs, dx, write, chain(Act::Gelu)),
-                Act::GeluTanh => map(inputs, dx, write, chain(Act::GeluTanh)),
+                Act::Relu => map(dx.len(), inputs, dx, write, chain(Act::Relu)),
+                Act::Gelu => map(dx.len(), inputs, dx, write, chain(Act::Gelu)),
+                Act::GeluTanh => map(dx.len(), inputs, dx, write, chain(Act::GeluTanh)),
             }
         });
     }

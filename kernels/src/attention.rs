@@ -115,7 +115,7 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], z: &mut [f32], p: &mut [f32], 
 }
 
 /// Each lane of the scores becomes its softmax over the keys, with the bits of
-/// [`softmax_row`](crate::softmax::softmax_row). scores: (keys, 16).
+/// [`softmax`](crate::softmax::softmax). scores: (keys, 16).
 #[inline(always)]
 fn softmax_each(scores: &mut [[f32; LANES]], scale: f32x16) {
     let mut max = f32x16::splat(f32::NEG_INFINITY);
@@ -213,7 +213,7 @@ pub fn attention_backward(
 #[inline(always)]
 fn axpy(a: f32, x: &[f32], y: &mut [f32], write: Write) {
     let a = f32x16::splat(a);
-    map([x], y, write, |[x], y| a.mul_add(x, y));
+    map(y.len(), [x], y, write, |[x], y| a.mul_add(x, y));
 }
 
 /// Reference of [`attention`].

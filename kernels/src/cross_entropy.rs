@@ -23,36 +23,35 @@ pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f3
     let work = 128 * resid.len();
     parallel::rows2((resid, cols), (row, 2), work, 1, |first, resid, row| {
         // Sixteen rows at a time: alone, a row is all latency.
-        let blocks = resid.chunks_mut(LANES * cols).zip(row.chunks_mut(LANES * 2));
-        for (block, (resid, row)) in blocks.enumerate() {
-            let i0 = first + block * LANES;
-            let rows = || z[i0 * cols..].chunks_exact(cols).zip(&labels[i0..]);
+        let rows = labels.len().min(first + resid.len() / cols);
+        for i0 in (first..rows).step_by(LANES) {
+            let block = i0..rows.min(i0 + LANES);
             let (mut max, mut at_label, mut others) = ([0.0; LANES], [1.0; LANES], [0.0; LANES]);
-            for (max, (z, _)) in max.iter_mut().zip(rows()) {
-                *max = lanes::max(z);
+            for (i, max) in block.clone().zip(&mut max) {
+                *max = lanes::max_of(cols, &z[i * cols..]);
             }
-            let sums = at_label.iter_mut().zip(&mut others).zip(&max);
-            for ((((z, &y), e), row), ((at_label, others), &max)) in
-                rows().zip(resid.chunks_exact_mut(cols)).zip(row.chunks_exact_mut(2)).zip(sums)
-            {
-                let (y, max_all) = (y as usize, f32x16::splat(max));
-                map([z], e, Write::Set, |[z], _| elementary::exp(z - max_all));
+            let sums = max.iter().zip(&mut at_label).zip(&mut others);
+            for (i, ((&max, at_label), others)) in block.clone().zip(sums) {
+                let (z, e) = (&z[i * cols..], &mut resid[(i - first) * cols..]);
+                let (y, max_all) = (labels[i] as usize, f32x16::splat(max));
+                assert!(y < cols, "label {y} of row {i}, of {cols} classes");
+                map(cols, [z], e, Write::Set, |[z], _| elementary::exp(z - max_all));
                 *at_label = std::mem::replace(&mut e[y], 0.0);
-                *others = lanes::sum(e);
-                let hit = z[y] == max && first_not_below(z, max_all) == Some(y);
-                row.copy_from_slice(&[max - z[y], f32::from(u8::from(hit))]);
+                *others = lanes::sum_of(cols, e);
+                let hit = z[y] == max && first_not_below(&z[..cols], max_all) == Some(y);
+                row[(i - first) * 2..][..2]
+                    .copy_from_slice(&[max - z[y], f32::from(u8::from(hit))]);
             }
             let (at_label, others) = (f32x16::new(at_label), f32x16::new(others));
             let total = others + at_label;
             let certain = at_label.simd_eq(f32x16::splat(1.0));
             let log = certain.select(elementary::ln_1p(others), elementary::ln(total)).to_array();
             let (wrong, total) = ((-(others / total)).to_array(), total.to_array());
-            let results = row.chunks_exact_mut(2).zip(resid.chunks_exact_mut(cols)).zip(rows());
-            for (r, ((row, e), (_, &y))) in results.enumerate() {
-                row[0] += log[r];
-                let total = f32x16::splat(total[r]);
-                map([], e, Write::Add, |[], e| e / total);
-                e[y as usize] = wrong[r];
+            for (r, i) in block.enumerate() {
+                row[(i - first) * 2] += log[r];
+                let (e, total) = (&mut resid[(i - first) * cols..], f32x16::splat(total[r]));
+                map(cols, [], e, Write::Add, |[], e| e / total);
+                e[labels[i] as usize] = wrong[r];
             }
         }
     });
@@ -72,7 +71,7 @@ pub fn cross_entropy_backward(resid: &[f32], dz: &mut [f32], scale: f32, write: 
     let work = 16 * dz.len();
     let scale = f32x16::splat(scale);
     parallel::rows(dz, 1, work, LANES, |first, dz| {
-        map([&resid[first..]], dz, write, |[r], before| r.mul_add(scale, before));
+        map(dz.len(), [&resid[first..]], dz, write, |[r], before| r.mul_add(scale, before));
     });
 }
 

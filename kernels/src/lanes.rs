@@ -64,58 +64,88 @@ pub(crate) fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// out = f(inputs, before), sixteen elements at a time; `before` is what out holds where `write`
-/// adds, else zero. Inputs are at least as long as out; the tail is padded with zeros.
+/// The first `n` lanes (at most 16) of x, the others `pad`. Where x goes on behind them, as a row of a
+/// matrix does, one masked load does it.
+#[inline(always)]
+fn load_tail(x: &[f32], n: usize, pad: f32) -> f32x16 {
+    match x.first_chunk::<LANES>() {
+        Some(full) => first_lanes(n).select(f32x16::new(*full), f32x16::splat(pad)),
+        None => load(&x[..n], pad),
+    }
+}
+
+/// Writes the first `n` lanes of v to x.
+#[inline(always)]
+fn store_tail(v: f32x16, x: &mut [f32], n: usize) {
+    match x.first_chunk_mut::<LANES>() {
+        Some(full) => *full = first_lanes(n).select(v, f32x16::new(*full)).to_array(),
+        None => store(v, &mut x[..n]),
+    }
+}
+
+/// True in the first `n` lanes.
+#[inline(always)]
+fn first_lanes(n: usize) -> f32x16 {
+    const NUMBER: f32x16 =
+        f32x16::new([0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.]);
+    NUMBER.simd_lt(f32x16::splat(n as f32))
+}
+
+/// out = f(inputs, before) for the first n elements, sixteen at a time; `before` is what out holds
+/// where `write` adds, else zero. The tail is padded with zeros.
 #[inline(always)]
 pub(crate) fn map<const N: usize>(
+    n: usize,
     inputs: [&[f32]; N],
     out: &mut [f32],
     write: Write,
     f: impl Fn([f32x16; N], f32x16) -> f32x16,
 ) {
-    let n = out.len();
-    let inputs = inputs.map(|x| &x[..n]);
-    let (full, rest) = out.as_chunks_mut::<LANES>();
-    let chunks = inputs.map(|x| &x.as_chunks::<LANES>().0[..full.len()]);
-    let zero = f32x16::splat(0.0);
+    let full = n / LANES;
+    let (start, tail) = (full * LANES, n % LANES);
+    let chunks = inputs.map(|x| x[..start].as_chunks::<LANES>().0);
+    let zero = f32x16::ZERO;
+    let (outs, _) = out[..start].as_chunks_mut::<LANES>();
     match write {
         Write::Set => {
-            for (c, out) in full.iter_mut().enumerate() {
+            for (c, out) in outs.iter_mut().enumerate() {
                 *out = f(std::array::from_fn(|i| f32x16::new(chunks[i][c])), zero).to_array();
             }
         }
         Write::Add => {
-            for (c, out) in full.iter_mut().enumerate() {
+            for (c, out) in outs.iter_mut().enumerate() {
                 let before = f32x16::new(*out);
                 *out = f(std::array::from_fn(|i| f32x16::new(chunks[i][c])), before).to_array();
             }
         }
     }
-    if !rest.is_empty() {
-        let tail = inputs.map(|x| load(&x[n - rest.len()..], 0.0));
-        let before = if write == Write::Add { load(rest, 0.0) } else { zero };
-        store(f(tail, before), rest);
+    if tail > 0 {
+        let out = &mut out[start..];
+        let inputs = inputs.map(|x| load_tail(&x[start..], tail, 0.0));
+        let before = if write == Write::Add { load_tail(out, tail, 0.0) } else { zero };
+        store_tail(f(inputs, before), out, tail);
     }
 }
 
-/// Runs `f(sums, inputs)` over inputs of equal length, sixteen elements at a time; the tail of the
+/// Runs `f(sums, inputs)` over the first n elements of the inputs, sixteen at a time; the tail of the
 /// i-th input is padded with `pad[i]`.
 #[inline(always)]
 pub(crate) fn reduce<const N: usize, const A: usize>(
+    n: usize,
     inputs: [&[f32]; N],
     pad: [f32; N],
     mut sums: [f32x16; A],
     f: impl Fn([f32x16; A], [f32x16; N]) -> [f32x16; A],
 ) -> [f32x16; A] {
-    let n = inputs[0].len();
-    let inputs = inputs.map(|x| &x[..n]);
     let full = n / LANES;
-    let chunks = inputs.map(|x| &x.as_chunks::<LANES>().0[..full]);
+    let (start, tail) = (full * LANES, n % LANES);
+    let chunks = inputs.map(|x| &x[..start].as_chunks::<LANES>().0[..full]);
     for c in 0..full {
         sums = f(sums, std::array::from_fn(|i| f32x16::new(chunks[i][c])));
     }
-    if full * LANES < n {
-        sums = f(sums, std::array::from_fn(|i| load(&inputs[i][full * LANES..], pad[i])));
+    if tail > 0 {
+        let last = std::array::from_fn(|i| load_tail(&inputs[i][start..], tail, pad[i]));
+        sums = f(sums, last);
     }
     sums
 }
@@ -125,20 +155,40 @@ const ZERO: [f32x16; 1] = [f32x16::new([0.0; LANES])];
 /// Σ x. x: (n).
 #[inline]
 pub fn sum(x: &[f32]) -> f32 {
-    fold_sum(reduce([x], [0.0], ZERO, |[sum], [x]| [sum + x])[0])
+    sum_of(x.len(), x)
+}
+
+/// Σ of the first n elements.
+#[inline(always)]
+pub(crate) fn sum_of(n: usize, x: &[f32]) -> f32 {
+    fold_sum(reduce(n, [x], [0.0], ZERO, |[sum], [x]| [sum + x])[0])
 }
 
 /// Σ x·y. x, y: (n).
 #[inline]
 pub fn dot(x: &[f32], y: &[f32]) -> f32 {
-    fold_sum(reduce([x, y], [0.0; 2], ZERO, |[sum], [x, y]| [x.mul_add(y, sum)])[0])
+    assert_eq!(x.len(), y.len(), "dot: x and y differ in length");
+    dot_of(x.len(), x, y)
+}
+
+/// Σ x·y of the first n elements.
+#[inline(always)]
+pub(crate) fn dot_of(n: usize, x: &[f32], y: &[f32]) -> f32 {
+    fold_sum(reduce(n, [x, y], [0.0; 2], ZERO, |[sum], [x, y]| [x.mul_add(y, sum)])[0])
 }
 
 /// The largest x; −∞ for an empty x. x: (n).
 #[inline]
 pub fn max(x: &[f32]) -> f32 {
+    max_of(x.len(), x)
+}
+
+/// The largest of the first n elements.
+#[inline(always)]
+pub(crate) fn max_of(n: usize, x: &[f32]) -> f32 {
     let lowest = f32::NEG_INFINITY;
-    fold_max(reduce([x], [lowest], [f32x16::splat(lowest)], |[max], [x]| [max.fast_max(x)])[0])
+    let sums = [f32x16::splat(lowest)];
+    fold_max(reduce(n, [x], [lowest], sums, |[max], [x]| [max.fast_max(x)])[0])
 }
 
 /// Folds `n` values in the order of this module; `value(i)` gives the i-th.

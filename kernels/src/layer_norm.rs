@@ -19,18 +19,19 @@ pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], y: &mut [f32], stats: &mut [f
     let cols = w.len();
     let work = 32 * y.len();
     parallel::rows2((y, cols), (stats, 2), work, 1, |first, y, stats| {
-        let x = x[first * cols..].chunks_exact(cols);
-        for ((x, y), stats) in x.zip(y.chunks_exact_mut(cols)).zip(stats.chunks_exact_mut(2)) {
-            let mean = lanes::sum(x) / cols as f32;
+        for (i, stats) in stats.chunks_exact_mut(2).enumerate() {
+            let x = &x[(first + i) * cols..];
+            let mean = lanes::sum_of(cols, x) / cols as f32;
             let mean_all = f32x16::splat(mean);
-            let [squares] = reduce([x], [mean], [f32x16::splat(0.0)], |[sum], [x]| {
+            let [squares] = reduce(cols, [x], [mean], [f32x16::ZERO], |[sum], [x]| {
                 let d = x - mean_all;
                 [d.mul_add(d, sum)]
             });
             let r = 1.0 / (fold_sum(squares) / cols as f32 + EPS).sqrt();
             stats.copy_from_slice(&[mean, r]);
             let r = f32x16::splat(r);
-            map([x, w, b], y, Write::Set, |[x, w, b], _| ((x - mean_all) * r).mul_add(w, b));
+            let f = |[x, w, b]: [f32x16; 3], _| ((x - mean_all) * r).mul_add(w, b);
+            map(cols, [x, w, b], &mut y[i * cols..], Write::Set, f);
         }
     });
 }
@@ -47,20 +48,20 @@ pub fn layer_norm_backward(
     let cols = w.len();
     let work = 32 * dx.len();
     parallel::rows(dx, cols, work, 1, |first, dx| {
-        let rows = x[first * cols..].chunks_exact(cols).zip(dy[first * cols..].chunks_exact(cols));
         let stats = stats[first * 2..].chunks_exact(2);
-        for (((x, dy), stats), dx) in rows.zip(stats).zip(dx.chunks_exact_mut(cols)) {
+        for (i, stats) in stats.take(dx.len() / cols).enumerate() {
+            let inputs = [&x[(first + i) * cols..], &dy[(first + i) * cols..], w];
             let [mean, r] = [stats[0], stats[1]].map(f32x16::splat);
             // padded with μ, so that x̂ is 0 there: −μ·r may be infinite, and 0·∞ is NaN
-            let pad = [stats[0], 0.0, 0.0];
-            let zeros = [f32x16::splat(0.0); 2];
-            let [sum_g, sum_gx] = reduce([x, dy, w], pad, zeros, |[sum_g, sum_gx], [x, dy, w]| {
-                let g = dy * w;
-                [sum_g + g, g.mul_add((x - mean) * r, sum_gx)]
-            });
+            let (pad, zeros) = ([stats[0], 0.0, 0.0], [f32x16::ZERO; 2]);
+            let [sum_g, sum_gx] =
+                reduce(cols, inputs, pad, zeros, |[sum_g, sum_gx], [x, dy, w]| {
+                    let g = dy * w;
+                    [sum_g + g, g.mul_add((x - mean) * r, sum_gx)]
+                });
             let mean_g = f32x16::splat(fold_sum(sum_g) / cols as f32);
             let mean_gx = f32x16::splat(fold_sum(sum_gx) / cols as f32);
-            map([x, dy, w], dx, write, |[x, dy, w], before| {
+            map(cols, inputs, &mut dx[i * cols..], write, |[x, dy, w], before| {
                 let d = (-((x - mean) * r)).mul_add(mean_gx, dy * w - mean_g);
                 r.mul_add(d, before)
             });
@@ -79,7 +80,7 @@ pub fn layer_norm_backward_w(x: &[f32], stats: &[f32], dy: &[f32], dw: &mut [f32
         for ((x, dy), stats) in rows {
             let [mean, r] = [stats[0], stats[1]].map(f32x16::splat);
             let inputs = [&x[first..], &dy[first..]];
-            map(inputs, dw, Write::Add, |[x, dy], sum| dy.mul_add((x - mean) * r, sum));
+            map(dw.len(), inputs, dw, Write::Add, |[x, dy], sum| dy.mul_add((x - mean) * r, sum));
         }
     });
 }

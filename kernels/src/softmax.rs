@@ -5,25 +5,33 @@
 //! dxⱼ = yⱼ·(dyⱼ − Σ dy·y)                          keeps y
 //! ```
 
-use crate::lanes::{self, map, reduce_ref};
+use crate::lanes::{self, LANES, map, reduce_ref};
 use crate::{Real, Write, elementary, parallel};
 use wide::f32x16;
 
-/// y = softmax(x) for one row, in place. An entry of −∞ gets weight 0.
-#[inline]
-pub fn softmax_row(row: &mut [f32]) {
-    let max = f32x16::splat(lanes::max(row));
-    map([], row, Write::Add, |[], x| elementary::exp(x - max));
-    let total = f32x16::splat(lanes::sum(row));
-    map([], row, Write::Add, |[], e| e / total);
-}
-
-/// y = softmax(x) row by row. x, y: (rows, cols).
+/// y = softmax(x) row by row. An entry of −∞ gets weight 0. x, y: (rows, cols).
 pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
     let work = 64 * y.len();
     parallel::rows(y, cols, work, 1, |first, y| {
-        y.copy_from_slice(&x[first * cols..][..y.len()]);
-        y.chunks_exact_mut(cols).for_each(softmax_row);
+        let rows = y.len() / cols;
+        // Sixteen rows at a time: alone, a row is all latency.
+        for i0 in (0..rows).step_by(LANES) {
+            let block = i0..rows.min(i0 + LANES);
+            let (mut max, mut total) = ([0.0; LANES], [0.0; LANES]);
+            for (i, max) in block.clone().zip(&mut max) {
+                *max = lanes::max_of(cols, &x[(first + i) * cols..]);
+            }
+            for ((i, max), total) in block.clone().zip(max).zip(&mut total) {
+                let (x, y) = (&x[(first + i) * cols..], &mut y[i * cols..]);
+                let max = f32x16::splat(max);
+                map(cols, [x], y, Write::Set, |[x], _| elementary::exp(x - max));
+                *total = lanes::sum_of(cols, y);
+            }
+            for (i, total) in block.zip(total) {
+                let total = f32x16::splat(total);
+                map(cols, [], &mut y[i * cols..], Write::Add, |[], e| e / total);
+            }
+        }
     });
 }
 
@@ -31,11 +39,20 @@ pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
 pub fn softmax_backward(y: &[f32], dy: &[f32], dx: &mut [f32], cols: usize, write: Write) {
     let work = 16 * dx.len();
     parallel::rows(dx, cols, work, 1, |first, dx| {
-        let range = first * cols..first * cols + dx.len();
-        let rows = y[range.clone()].chunks_exact(cols).zip(dy[range].chunks_exact(cols));
-        for ((y, dy), dx) in rows.zip(dx.chunks_exact_mut(cols)) {
-            let mean = f32x16::splat(lanes::dot(dy, y));
-            map([y, dy], dx, write, |[y, dy], before| y.mul_add(dy - mean, before));
+        let rows = dx.len() / cols;
+        for i0 in (0..rows).step_by(LANES) {
+            let block = i0..rows.min(i0 + LANES);
+            let of = |i: usize| (&y[(first + i) * cols..], &dy[(first + i) * cols..]);
+            let mut mean = [0.0; LANES];
+            for (i, mean) in block.clone().zip(&mut mean) {
+                let (y, dy) = of(i);
+                *mean = lanes::dot_of(cols, dy, y);
+            }
+            for (i, mean) in block.zip(mean) {
+                let ((y, dy), mean) = (of(i), f32x16::splat(mean));
+                let f = |[y, dy]: [f32x16; 2], before| y.mul_add(dy - mean, before);
+                map(cols, [y, dy], &mut dx[i * cols..], write, f);
+            }
         }
     });
 }

@@ -20,7 +20,7 @@ use kernels::matmul::{
     Dims, Start, matmul_nn, matmul_nn_act, matmul_nn_ref, matmul_nt, matmul_nt_ref, matmul_tn,
     matmul_tn_ref,
 };
-use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref, softmax_row};
+use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
 use kernels::{Real, Write, lanes, parallel};
 use proptest::prelude::*;
 use rayon::ThreadPool;
@@ -179,9 +179,6 @@ fn check_softmax(rows: usize, cols: usize, values: &mut Values) {
     softmax(&x, &mut y, cols);
     softmax_ref(&x, &mut want, cols);
     same(&format!("softmax ({rows}, {cols})"), &y, &want);
-    let mut row = x[..n.min(cols)].to_vec();
-    softmax_row(&mut row);
-    same(&format!("softmax_row of {cols}"), &row, &want[..n.min(cols)]);
     for write in WRITES {
         let (mut dx, mut want) = (before(write, &old), before_ref(write, &old));
         softmax_backward(&y, &dy, &mut dx, cols, write);
