@@ -18,7 +18,7 @@ import statistics
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-PAGES = [HERE.parent / "BENCHMARKS.md", HERE / "ladder" / "README.md"]
+PAGES = [HERE.parent / "README.md", HERE.parent / "BENCHMARKS.md", HERE / "ladder" / "README.md"]
 PEERS = ["torch", "gemm", "matrixmultiply"]
 BATCHES = ["512", "2822", "4704"]
 

@@ -7,6 +7,7 @@ use crate::pool;
 use crate::train::Trainer;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+use kernels::Buffer;
 use kernels::matmul::{self, Dims, Start};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -341,12 +342,14 @@ fn matmul(args: &MatmulArgs) -> Result<()> {
 fn measure_matmul(dims: Dims, form: Form, threads: u16, peak_gflops: f64) -> MatmulRow {
     let Dims { m, k, n } = dims;
     let mut state = 1u32;
-    let mut values = |len: usize| -> Vec<f32> {
-        let mut next = || {
+    // Buffers as on a tape, which start a cache line.
+    let mut values = |len: usize| {
+        let mut buffer = Buffer::zeros(len);
+        buffer.fill_with(|| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-        };
-        (0..len).map(|_| next()).collect()
+        });
+        buffer
     };
     let (mut x, mut w, mut y) = (values(m * k), values(k * n), values(m * n));
     let mut once = || match form {

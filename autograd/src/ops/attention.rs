@@ -51,7 +51,7 @@ impl Op for Attention {
         ]
     }
     fn files(&self) -> &'static [&'static str] {
-        &[file!(), "kernels/src/attention.rs", "kernels/src/softmax.rs"]
+        &[file!(), "kernels/src/attention.rs"]
     }
     fn inputs(&self) -> Vec<Var> {
         vec![self.q, self.k, self.v]
