@@ -8,6 +8,7 @@
 
 use benches::{noise, on, same_bits, shapes, yardstick};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kernels::Buffer;
 use kernels::activation::Act;
 use kernels::matmul::{self, Dims, Start};
 use ndarray::ArrayView2;
@@ -81,7 +82,8 @@ fn products(c: &mut Criterion) {
             let [a_shape, b_shape, c_shape] = (form.shapes)(dims);
             let len = |(rows, cols)| rows * cols;
             let (a, b) = (noise(len(a_shape), 1), noise(len(b_shape), 2));
-            let (mut ours, mut reference) = (vec![0.0; len(c_shape)], vec![0.0; len(c_shape)]);
+            let (mut ours, mut reference) =
+                (Buffer::zeros(len(c_shape)), Buffer::zeros(len(c_shape)));
             let name = format!("matmul/{}/{m}x{k}x{n}", form.name);
             (form.ours)(&a, &b, &mut ours, dims);
             (form.reference)(&a, &b, &mut reference, dims);

@@ -18,7 +18,6 @@ use benches::shapes::{self, Met, distinct};
 use benches::yardstick::{Memory, arithmetic};
 use benches::{noise, on, same_bits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kernels::Write;
 use kernels::activation::Act;
 use kernels::adamw::{Step, adamw, adamw_ref};
 use kernels::attention::{attention, attention_backward, attention_backward_ref, attention_ref};
@@ -31,6 +30,7 @@ use kernels::layer_norm::{
     layer_norm, layer_norm_backward, layer_norm_backward_ref, layer_norm_backward_w, layer_norm_ref,
 };
 use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
+use kernels::{Buffer, Write};
 use std::time::Duration;
 use wide::f32x16;
 
@@ -58,9 +58,9 @@ fn bench(
     c: &mut Criterion,
     name: &str,
     work: Work,
-    mut out: Vec<Vec<f32>>,
-    mut ours: impl FnMut(&mut [Vec<f32>]) + Send,
-    mut reference: impl FnMut(&mut [Vec<f32>]),
+    mut out: Vec<Buffer>,
+    mut ours: impl FnMut(&mut [Buffer]) + Send,
+    mut reference: impl FnMut(&mut [Buffer]),
 ) {
     let mut expected = out.clone();
     ours(&mut out);
@@ -95,8 +95,8 @@ fn bench(
     group.finish();
 }
 
-fn zeros(len: usize) -> Vec<f32> {
-    vec![0.0; len]
+fn zeros(len: usize) -> Buffer {
+    Buffer::zeros(len)
 }
 
 /// The shape of the only input of an op of that name.
@@ -137,7 +137,7 @@ fn activations(c: &mut Criterion) {
             vec![zeros(n)],
             |out| act.backward(&x, &dy, &mut out[0], Write::Set),
             |out| {
-                for (dx, (x, dy)) in out[0].iter_mut().zip(x.iter().zip(&dy)) {
+                for (dx, (x, dy)) in out[0].iter_mut().zip(x.iter().zip(dy.iter())) {
                     *dx = dy.mul_add(act.slope_ref(*x), 0.0);
                 }
             },
@@ -191,7 +191,7 @@ fn softmaxes(c: &mut Criterion) {
             Work { read: n, written: n, ops: n, ..Work::default() },
             vec![zeros(n)],
             |out| cross_entropy_backward(&dy, &mut out[0], scale, Write::Set),
-            |out| out[0].iter_mut().zip(&dy).for_each(|(dz, r)| *dz = r.mul_add(scale, 0.0)),
+            |out| out[0].iter_mut().zip(dy.iter()).for_each(|(dz, r)| *dz = r.mul_add(scale, 0.0)),
         );
     }
 }
@@ -364,7 +364,7 @@ fn sums(c: &mut Criterion) {
         let one = Work { read: ROWS * n, written: ROWS, ops: ROWS * n, ..Work::default() };
         let two = Work { read: 2 * ROWS * n, ..one };
         let name = |kind: &str| format!("rows/{kind}/{ROWS}x{n}");
-        let each = |out: &mut [Vec<f32>], f: &dyn Fn(&[f32], &[f32]) -> f32| {
+        let each = |out: &mut [Buffer], f: &dyn Fn(&[f32], &[f32]) -> f32| {
             let rows = x.chunks_exact(n).zip(y.chunks_exact(n));
             out[0].iter_mut().zip(rows).for_each(|(out, (x, y))| *out = f(x, y));
         };

@@ -4,6 +4,7 @@
 //! A kernel is done when it takes no longer than the slower of the two: then either the memory or
 //! the arithmetic is the limit, and no other arrangement of the same work helps.
 
+use kernels::Buffer;
 use kernels::lanes::{LANES, fma_burst};
 use rayon::prelude::*;
 use std::hint::black_box;
@@ -12,16 +13,21 @@ use wide::f32x16;
 
 /// Memory to move bytes in: three arrays, read and written by triads as kernels do theirs.
 pub struct Memory {
-    a: Vec<f32>,
-    b: Vec<f32>,
-    c: Vec<f32>,
+    a: Buffer,
+    b: Buffer,
+    c: Buffer,
 }
 
 impl Memory {
     /// A working set of so many bytes: it stays in the cache level that a kernel's own would.
     pub fn new(bytes: usize) -> Memory {
         let n = (bytes / 12).next_multiple_of(LANES).max(LANES);
-        Memory { a: vec![1.0; n], b: vec![1.0; n], c: vec![0.0; n] }
+        let ones = || {
+            let mut ones = Buffer::zeros(n);
+            ones.fill(1.0);
+            ones
+        };
+        Memory { a: ones(), b: ones(), c: Buffer::zeros(n) }
     }
 
     /// Moves `bytes` with the triad c = a + s·b, which reads two values and writes one; passes over
