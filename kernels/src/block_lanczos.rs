@@ -30,8 +30,11 @@
 //! is A times a matrix of signs, one to a row; that costs a pass over A and is worth a product.
 //!
 //! *Rounding.* What is bounded is a matrix within τ (trace norm) of A: T + δ in place of T, so that
-//! rounding in T, below δ, cannot make A₁ too large, and directions of V too small to be told from
-//! rounding left out. The entropies are within 2 τ (1 + ln (n/τ)), which the bound includes.
+//! rounding in T, below δ, cannot make A₁ too large, and A' without the directions d of V that are too
+//! small to be told from rounding. Leaving out q dᵀ + d qᵀ alone could make it indefinite, so
+//! A' = A + ‖d‖ (q − d̂)(q − d̂)ᵀ, where d̂ = d/‖d‖: positive semi-definite as A is, without that coupling, and
+//! 2 ‖d‖ away. It adds ‖d‖ to q's element of T and to tr C. The entropies are within 2 τ (1 + ln (n/τ)),
+//! which the bound includes.
 //!
 //! Golub & Meurant, Matrices, Moments and Quadrature, 2010; Horn & Johnson, Matrix Analysis, 4.3, 7.7;
 //! Bhatia, Matrix Analysis, V. A: laid out as in [`crate::tridiagonal`], but complete.
@@ -129,7 +132,10 @@ impl BlockLanczos {
         let (left, left_squared) = (1.0, purity);
         let mut known =
             Known { purity, dim: n, rank, steps: 0, left, left_squared, rounding, dropped: 0.0 };
-        let enough = |between: &Between| between.upper - between.lower <= 2.0 * tolerance;
+        let enough = |between: &Between| {
+            let width = between.upper - between.lower;
+            (0.0..=2.0 * tolerance).contains(&width)
+        };
         let between = known.between(&[], 0.0, 0.0);
         if enough(&between) {
             return Ok(Some(between));
@@ -153,11 +159,15 @@ impl BlockLanczos {
             });
             let again = gram(&self.next, &self.next);
             let kept = orthonormalise(&mut self.next, &again, 0.0, 0.25);
-            for (before, now) in lengths.iter().zip(&kept) {
-                let lost =
-                    if now.kept > 0.0 { before.dropped } else { before.dropped + before.kept };
-                known.dropped += if j > 0 { 2.0 * lost / trace } else { 0.0 };
+            for (c, (before, now)) in lengths.iter().zip(&kept).enumerate() {
                 known.steps += usize::from(now.kept > 0.0);
+                if j > 0 {
+                    let lost =
+                        if now.kept > 0.0 { before.dropped } else { before.dropped + before.kept };
+                    self.diagonal[j - 1][c][c / 8].as_mut_array()[c % 8] += lost;
+                    known.left += lost / trace;
+                    known.dropped += 2.0 * lost / trace;
+                }
             }
             self.basis.extend_from_slice(&self.next);
 
@@ -294,7 +304,9 @@ impl Known {
         let tau = self.dropped + (self.steps + 1) as f64 * self.rounding;
         let allowance = 2.0 * tau * (1.0 + (self.dim as f64 / tau).ln());
         // Below, with ‖T + δ‖² ≤ ‖T‖² + 2 δ + k δ².
-        let (mut r1, mut r2) = (1.0 - self.rounding, self.purity + 4.0 * self.rounding);
+        // ... and ‖A + E‖² ≤ ‖A‖² + 2 tr E + (tr E)², tr E = dropped.
+        let added = self.dropped * (2.0 + self.dropped);
+        let (mut r1, mut r2) = (1.0 - self.rounding, self.purity + 4.0 * self.rounding + added);
         let mut lower = -r2.ln() * r1;
         let mut sum = 0.0;
         for &mu in mu.iter().take_while(|&&mu| mu > 0.0) {
@@ -305,7 +317,8 @@ impl Known {
             lower = lower.max(sum + (1.0 - xi.ln()) * r1 - r2.max(0.0) / xi);
         }
         // Above.
-        let least = (self.left_squared - self.rounding).max(0.0).sqrt() - s_squared.sqrt();
+        let left_squared = self.left_squared - self.rounding - self.dropped * self.dropped;
+        let least = left_squared.max(0.0).sqrt() - s_squared.sqrt();
         let a = (self.left - s).max(0.0) + self.rounding;
         let upper: f64 = mu.iter().map(|&mu| entropy(mu)).sum();
         let upper = upper + largest(self.rank_left(), a, least.max(0.0).powi(2));

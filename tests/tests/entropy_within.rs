@@ -363,3 +363,105 @@ fn neither_mode_changes_a_bit_of_the_other() {
         assert_eq!(fresh.entropy_within(centring, 0.002).unwrap(), first);
     }
 }
+
+/// A matrix of four coupled directions, of which two look like rounding to the start, and 30 alone: the
+/// second block drops a column that is coupled to what it keeps. Returns it with its eigenvalues.
+fn nearly_invisible(seed: u64) -> (Mat<f64>, Vec<f64>) {
+    const N: usize = 512;
+    let mut noise = Noise(seed);
+    let mut uniform = |low: f64, high: f64| low + (high - low) * 0.5 * (noise.draw() + 1.0);
+    let small = 10_f64.powf(uniform(-11.5, -10.0));
+    let (alpha, gamma) = (uniform(0.1, 0.4), uniform(0.1, 0.4));
+    let beta = uniform(0.2, 0.9) * (alpha * gamma).sqrt();
+    let (kappa, part, slant, rest) =
+        (uniform(0.01, 0.11), uniform(0.5, 0.95), uniform(-2.0, 2.0), uniform(0.05, 0.35));
+    let coupled = |d: f64| {
+        [
+            [alpha, 0.0, beta, d],
+            [0.0, small, small, 0.0],
+            [beta, small, gamma, slant * d],
+            [d, 0.0, slant * d, kappa],
+        ]
+    };
+    // d so that the residue of the second direction is `part` of the 1e-5 that are still dropped.
+    let dot = |a: &[f64; 4], b: &[f64; 4]| (0..4).map(|i| a[i] * b[i]).sum::<f64>();
+    let unit = |v: [f64; 4]| v.map(|x| x / dot(&v, &v).sqrt());
+    let away = |v: [f64; 4], from: &[f64; 4]| {
+        let c = dot(&v, from);
+        std::array::from_fn(|i| v[i] - c * from[i])
+    };
+    let residue = |m: &[[f64; 4]; 4]| {
+        let times = |v: &[f64; 4]| std::array::from_fn(|i| dot(&m[i], v));
+        let q1 = unit(times(&[1.0, 0.0, 0.0, 0.0]));
+        let q2 = unit(away([0.0, 1.0, 1.0, 0.0], &q1));
+        let [v1, v2] = [q1, q2].map(|q| away(away(times(&q), &q1), &q2));
+        let left = away(v2, &unit(v1));
+        (dot(&left, &left) / dot(&v2, &v2)).sqrt()
+    };
+    let mut d = 1e-3;
+    for _ in 0..4 {
+        d *= part * 1e-5 / residue(&coupled(d));
+    }
+    let m = coupled(d);
+
+    // The start adds rows of the same number modulo 32, each with its sign.
+    let sign = |row: usize| {
+        let x = (row as u64 / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        if (x ^ (x >> 31)) >> (row % 8) & 1 == 1 { 1.0 } else { -1.0 }
+    };
+    let mut basis: Vec<Vec<f64>> = (0..32)
+        .map(|c| (0..N).map(|i| if i % 32 == c { sign(i) * 0.25 } else { 0.0 }).collect())
+        .collect();
+    for i in 0..2 {
+        let mut hidden = vec![0.0; N];
+        (hidden[i], hidden[i + 32]) = (sign(i) * 0.5_f64.sqrt(), -sign(i + 32) * 0.5_f64.sqrt());
+        basis.push(hidden);
+    }
+    let mut a = Mat::<f64>::zeros(N, N);
+    let mut add = |c: f64, x: &[f64], y: &[f64]| {
+        for i in (0..N).filter(|&i| x[i] != 0.0) {
+            (0..N).for_each(|j| a[(i, j)] += c * x[i] * y[j]);
+        }
+    };
+    let four = [0, 1, 32, 33];
+    for i in 0..4 {
+        for j in 0..4 {
+            add(m[i][j], &basis[four[i]], &basis[four[j]]);
+        }
+    }
+    let mut values = Mat::from_fn(4, 4, |i, j| m[i][j])
+        .self_adjoint_eigenvalues(Side::Lower)
+        .expect("eigenvalues");
+    for c in 2..32 {
+        let value = rest / 30.0 * (0.5 + (c as f64 * 0.37).fract());
+        add(value, &basis[c], &basis[c]);
+        values.push(value);
+    }
+    (a, values)
+}
+
+#[test]
+fn a_direction_left_out_does_not_break_the_interval() {
+    let mut shown = 0;
+    for seed in 0..60 {
+        let (a, values) = nearly_invisible(seed);
+        if values.iter().any(|&x| x < -1e-14) {
+            continue;
+        }
+        let (want, full) = (entropy(&values), padded(&a));
+        for tolerance in [0.012, 0.003] {
+            let found =
+                BlockLanczos::new(a.nrows()).entropy(&mut full.clone(), a.nrows(), tolerance);
+            if let Some(Between { lower, upper, .. }) = found.expect("finite") {
+                shown += 1;
+                assert!(
+                    lower - 1e-9 <= want && want <= upper + 1e-9,
+                    "seed {seed}: {want} is not between {lower} and {upper}"
+                );
+            }
+        }
+    }
+    assert!(shown > 60, "only {shown} intervals: the test shows nothing");
+}
