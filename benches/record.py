@@ -328,21 +328,24 @@ def write(record, args):
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [row for row in record.rows() if row[0]]
     fresh = {row[0] for row in rows}
-    kept = []
+    kept, parts = [], {}
     if path.exists():
-        with path.open() as file:
-            old = csv.reader(line for line in file if not line.startswith("#"))
-            kept = [row for row in list(old)[1:] if row[0] not in fresh]
+        lines = path.read_text().splitlines()
+        old = csv.reader(line for line in lines if not line.startswith("#"))
+        kept = [row for row in list(old)[1:] if row[0] not in fresh]
+        heads = (line[2:].split(": ", 1) for line in lines if line.startswith("# "))
+        parts = {key: value for key, value in heads if key in {row[0] for row in kept}}
     changed = output("git", "status", "--porcelain", "--", "*.rs", "*.toml").strip()
     head = {
         "cpu": name,
         "cores": os.cpu_count(),
-        "date": f"{now:%Y-%m-%d %H:%M %Z}",
-        "commit": output("git", "rev-parse", "--short=12", "HEAD").strip() + " changed" * bool(changed),
         "versions": ", ".join([output("rustc", "--version").strip(), version("torch"), version("jax")]),
-        "rounds": args.rounds,
-        "load": f"{LOAD:.1f} before the first part",
     }
+    commit = output("git", "rev-parse", "--short=12", "HEAD").strip() + " changed" * bool(changed)
+    here = (f"{now:%Y-%m-%d %H:%M %Z}, commit {commit}, {args.rounds} rounds, "
+            f"load {LOAD:.1f} before the first part")
+    parts.update({part: here for part in fresh})
+    head |= {part: parts[part] for part in sorted(parts, key=lambda part: PARTS_ORDER.get(part, 99))}
     with path.open("w", newline="") as file:
         file.writelines(f"# {key}: {value}\n" for key, value in head.items())
         writer = csv.writer(file, lineterminator="\n")

@@ -249,7 +249,7 @@ fn attentions(c: &mut Criterion) {
         let (mut z, mut p) = (zeros(queries), zeros(weights));
         attention(&q, &k, &v, &mut z, &mut p, s);
         let name = format!("{b}x{}x{}x{}x{}", s.tq, s.tk, s.h, s.e);
-        let ops = b * s.flops() as usize / 2;
+        let ops = b * s.flops().0 as usize / 2;
         bench(
             c,
             &format!("rows/attention/{name}"),

@@ -4,7 +4,7 @@
     python step_torch.py [--threads N] [--last-only] [--check] [BATCH ... | -]
 
 The same mathematics as `plateau bench step nanda --set task.p=97 --set model.mlp_bias=true --set
-optim.batch=BATCH`: three tokens (a, b, =), d 128, 4 heads, feed-forward 512 with biases and ReLU, no
+task.train_fraction=0.5 --set optim.batch=BATCH`: three tokens (a, b, =), d 128, 4 heads, feed-forward 512 with biases and ReLU, no
 norm, causal attention without biases, 98 logits, cross-entropy at the last position, AdamW (lr 1e-3,
 betas .9 and .98, weight decay 1). Drawing the batch is part of the step there, and here.
 

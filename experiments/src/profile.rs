@@ -23,6 +23,8 @@ use std::time::Instant;
 
 /// How many steps are profiled where the command line does not say which.
 pub const STEPS: u64 = 30;
+/// As many as a profile may hold: its events, some fifty a step, stay in memory until it is written.
+pub const MOST_STEPS: u64 = 10_000;
 
 const TICK_NS: u128 = 125;
 const TICKS_PER_US: f64 = 8.0;
@@ -79,6 +81,10 @@ impl Profile {
     pub fn to(path: &Path, steps: Option<Range<u64>>, length: u64) -> Result<Profile> {
         if let Some(steps) = steps.as_ref().filter(|steps| steps.start > length) {
             bail!("the steps {}..{} are not in a run of {length}", steps.start, steps.end);
+        }
+        let window = steps.as_ref().map_or(STEPS, |s| s.end.min(length + 1) - s.start);
+        if window > MOST_STEPS {
+            bail!("a profile of {window} steps: at most {MOST_STEPS}, as in 0..{MOST_STEPS}");
         }
         // A rename would replace a device, too.
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
@@ -181,16 +187,20 @@ fn render(events: &[Event], tape: &Tape, config: &Config, meta: &Meta) -> String
     let name = |of: &str, name: String| json!({"name": of, "ph": "M", "pid": 1, "tid": 1, "args": {"name": name}});
     let ops: Vec<OpText> =
         tape.ops().zip(tape.op_flops()).map(|(op, flops)| op_text(tape, op, flops)).collect();
-    let mut lines = vec![
+    let named = [
         name("process_name", format!("plateau {}, seed {}", config.name, config.seed)),
         name("thread_name", "training".to_string()),
     ];
-    lines.extend(events.iter().map(|event| trace_event(event, &ops)));
-    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
-    format!(
-        "{{\"displayTimeUnit\":\"ms\",\"otherData\":{about},\"traceEvents\":[\n{}\n]}}\n",
-        lines.join(",\n")
-    )
+    let mut text = format!(
+        "{{\"displayTimeUnit\":\"ms\",\"otherData\":{about},\"traceEvents\":[\n{},\n{}",
+        named[0], named[1]
+    );
+    for event in events {
+        text.push_str(",\n");
+        text.push_str(&trace_event(event, &ops).to_string());
+    }
+    text.push_str("\n]}\n");
+    text
 }
 
 /// What the events of an op say of it.

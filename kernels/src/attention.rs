@@ -8,7 +8,6 @@
 //! q, z: (b·tq, d), k, v: (b·tk, d), p: (b, h, tq, tk), d = h·e: a head's slice of a row is
 //! contiguous. The queries are the last tq of the tk positions; with a causal mask query j sees the
 //! keys i ≤ j + tk − tq, and p is 0 beyond. Sums over keys and queries are chains in ascending order.
-
 //!
 //! A query's heads are computed side by side, as they lie in memory: k and v are walked through once,
 //! in order, and the scores of sixteen heads are the lanes of one vector.
@@ -69,9 +68,12 @@ impl Shape {
         (0..self.tq).flat_map(move |j| groups().map(move |heads| (j, heads)))
     }
 
-    /// Floating-point operations of one example's forward; the backward takes twice as many.
-    pub fn flops(self) -> u64 {
-        (0..self.tq).map(|j| 4 * (self.visible(j) * self.d()) as u64).sum()
+    /// Floating-point operations of one example's forward and backward: two products for each weight,
+    /// and its softmax as in `autograd/src/ops/softmax.rs`; twice as many products, and its backward.
+    pub fn flops(self) -> (u64, u64) {
+        let weights: usize = (0..self.tq).map(|j| self.visible(j) * self.h).sum();
+        let products = (4 * weights * self.e) as u64;
+        (products + 19 * weights as u64, 2 * products + 5 * weights as u64)
     }
 }
 

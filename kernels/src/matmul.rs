@@ -11,10 +11,11 @@
 //! nor thread changes that chain.
 //!
 //! One design serves all three. The right factor is copied, one panel of `DEPTH` rows and one
-//! tile's width at a time, to a buffer of the thread's own; there `nt` is transposed and a ragged
-//! edge is padded with zeros. The left factor is never copied: a tile broadcasts its elements
-//! straight from memory. Its sums stay in registers for a whole panel. A tile of `nn` and `nt`
-//! reads six rows of the left factor, each at its own address:
+//! tile's width at a time, to a buffer of the thread's own; there `nt` is transposed. Beyond a ragged
+//! edge a panel holds what follows in memory, or zeros, and those sums are never stored. The left
+//! factor is never copied: a tile broadcasts its elements straight from memory. Its sums stay in
+//! registers for a whole panel. A tile of `nn` and `nt` reads six rows of the left factor, each at its
+//! own address:
 //!
 //! ```text
 //!                  b[l][0..16]  b[l][16..32]  b[l][32..48]  b[l][48..64]      4 loads for each l
@@ -219,7 +220,8 @@ impl<'a> Right<'a> {
 }
 
 thread_local! {
-    /// The panel of B: row l holds columns j0 .. j0 + width, zero beyond the edge. Each thread has
+    /// The panel of B: row l holds columns j0 .. j0 + width, and beyond a ragged
+    /// edge what follows in B, or zero. Each thread has
     /// its own, so that a product neither allocates nor clears one.
     static PANEL: RefCell<[f32x16; DEPTH * VECTORS]> =
         const { RefCell::new([f32x16::ZERO; DEPTH * VECTORS]) };
@@ -340,7 +342,7 @@ struct Corner<'a> {
     n: usize,
     /// First column of C.
     j0: usize,
-    /// Columns of C, at most [`WIDTH`].
+    /// Columns of C, at most a panel's.
     width: usize,
     start: Start<'a>,
 }

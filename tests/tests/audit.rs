@@ -149,9 +149,17 @@ fn the_ledger_adds_up() {
     // Errors are those of f32: there, and small.
     let linear = rows(&l, "forward").find(|r| r["kind"] == "linear").unwrap();
     assert!((1e-9..1e-6).contains(&number(&linear["error"])), "{linear}");
+    let mut errors = std::collections::BTreeSet::new();
     for r in rows(&l, "backward") {
         assert!(number(&r["error"]) < 1e-5 && number(&r["gradient_check"]) < 1e-5, "{r}");
+        errors.extend(["error", "gradient_check"].map(|key| number(&r[key]).to_bits()));
     }
+    assert!(errors.len() > 20, "{} different errors in the backward", errors.len());
+    // The times are each op's own: most of the work takes most of the time.
+    let slowest = all.iter().max_by(|a, b| number(&a["ms"]).total_cmp(&number(&b["ms"]))).unwrap();
+    assert!(slowest["kind"].as_str().unwrap().starts_with("linear"), "{slowest}");
+    let fastest = rows(&l, "forward").map(|r| number(&r["ms"])).fold(f64::INFINITY, f64::min);
+    assert!(10.0 * fastest < number(&slowest["ms"]), "{fastest} against {slowest}");
     fs::remove_dir_all(dir).unwrap();
 }
 

@@ -74,6 +74,10 @@ fn every_op_of_every_profiled_step_is_there_and_the_parts_make_up_the_step() {
     assert_nested(&spans);
     let end = spans.iter().map(|span| span.ended).max().unwrap();
     assert!(Duration::from_nanos(125 * end) <= elapsed, "{end} ticks in {elapsed:?}");
+    // A tick is 1/8 µs: no core does a hundred thousand flops in one.
+    let work = |s: &&Span| s.args["flops"].as_u64().is_some_and(|flops| flops > 100_000);
+    assert!(spans.iter().filter(work).count() > 100);
+    assert!(spans.iter().filter(work).all(|s| s.ended > s.began), "an op that takes no time");
 
     // What the model's tape is, from the model and not from the file.
     let text = presets::preset("smoke").unwrap();
@@ -162,7 +166,7 @@ fn a_stopped_run_leaves_a_whole_profile_and_a_resumed_one_profiles_its_own_first
     let child = plateau()
         .current_dir(&dir)
         .args(run)
-        .args(["checkpoint.every=100000", "--profile", "t.json", "--profile-steps", "5..900000"])
+        .args(["checkpoint.every=100000", "--profile", "t.json", "--profile-steps", "5..10000"])
         .stderr(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -219,6 +223,8 @@ fn a_profile_that_cannot_be_is_refused_before_anything_is_done() {
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "{arguments:?} left something behind");
     };
     refused(&["--profile", "nowhere/t.json"], &["profile", "nowhere/t.json", "No such file"]);
+    let long = ["--steps", "20000", "--profile", "t.json", "--profile-steps", "0..20000"];
+    refused(&long, &["a profile of 20000 steps", "at most 10000"]);
     refused(&["--profile", "folder"], &["profile", "folder", "not a file"]);
     let steps = |steps| ["--profile", "t.json", "--profile-steps", steps];
     refused(&steps("7"), &["7", "990..1010"]);

@@ -87,8 +87,9 @@ impl Op for Attention {
         });
     }
     fn flops(&self, s: &Store) -> (u64, u64) {
-        let forward = self.shape.flops() * (s.shape(self.q).0 / self.shape.tq) as u64;
-        (forward, 2 * forward)
+        let examples = (s.shape(self.q).0 / self.shape.tq) as u64;
+        let (forward, backward) = self.shape.flops();
+        (forward * examples, backward * examples)
     }
     fn bytes(&self, s: &Store) -> (u64, u64) {
         let Attention { q, k, v, z, pattern, .. } = *self;
