@@ -5,7 +5,7 @@ use crate::cli::{say, trainer};
 use crate::config::Config;
 use crate::pool;
 use crate::train::Trainer;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use kernels::Buffer;
 use kernels::matmul::{self, Dims, Start};
@@ -229,7 +229,10 @@ fn step(args: &StepArgs) -> Result<()> {
 fn throughput(args: &StepArgs, jobs: u16) -> Result<()> {
     const ROUNDS: u16 = 6;
     const TIME: Duration = Duration::from_millis(500);
-    let (config, trainer, _) = trainer(&args.experiment, &args.set, None)?;
+    let (config, trainer, step) = trainer(&args.experiment, &args.set, None)?;
+    if step > 0 {
+        bail!("--jobs measures runs that begin: name a preset or an experiment file");
+    }
     let barrier = Barrier::new(jobs.into());
     // Steps per second, (alone, with the others), in each round.
     let job = |number: u16| -> Result<Vec<(f64, f64)>> {

@@ -12,11 +12,10 @@
 
 use crate::config::Config;
 use crate::run::meta::Meta;
-use crate::run::{RunError, write_whole};
+use crate::run::{check_writable, write_whole};
 use anyhow::{Context, Result, bail};
 use autograd::{Op, Tape, Var};
 use serde_json::{Value, json};
-use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -86,16 +85,7 @@ impl Profile {
         if window > MOST_STEPS {
             bail!("a profile of {window} steps: at most {MOST_STEPS}, as in 0..{MOST_STEPS}");
         }
-        // A rename would replace a device, too.
-        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            bail!("cannot write the profile to {}: it is not a file", path.display());
-        }
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".tmp"); // where `write_whole` will begin
-        File::create(&beside)
-            .and_then(|_| fs::remove_file(&beside))
-            .map_err(RunError::io("write", path))
-            .context("the profile")?;
+        check_writable(path).context("the profile")?;
         Ok(Profile(Some(Recording {
             path: path.to_owned(),
             steps,

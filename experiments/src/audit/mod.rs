@@ -24,7 +24,7 @@ use crate::cli::{say, trainer};
 use crate::config::Config;
 use crate::pool;
 use crate::run::meta::Meta;
-use crate::run::write_whole;
+use crate::run::{check_writable, write_whole};
 use crate::train::Trainer;
 use anyhow::{Result, bail};
 use autograd::gradcheck::OpCheck;
@@ -144,6 +144,9 @@ pub fn run(args: &AuditArgs) -> Result<()> {
 }
 
 fn audit(args: &AuditArgs) -> Result<()> {
+    for path in [&args.dump, &args.page].into_iter().flatten() {
+        check_writable(path)?;
+    }
     let (config, mut trainer, step) = trainer(&args.experiment, &args.set, args.step)?;
     let checks = check::check(&mut trainer, &config, step, args.dump.as_deref())?;
     let times = measure::times(&mut trainer, step + 1, args.threads)?;

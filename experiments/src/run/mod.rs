@@ -87,6 +87,21 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     Ok(())
 }
 
+/// Tries whether [`write_whole`] could write there, before the work that the file is for is done.
+///
+/// # Errors
+/// The folder cannot be written, or what is there is not a file: a rename would replace a device.
+pub fn check_writable(path: &Path) -> Result<(), RunError> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(RunError::io("write", path)(io::Error::other("it is not a file")));
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    File::create(&beside)
+        .and_then(|_| fs::remove_file(&beside))
+        .map_err(RunError::io("write", path))
+}
+
 /// Asks the disk to remember a rename. Not every system lets a folder be synced, and none needs it for
 /// the file's content, so a refusal is not an error.
 fn sync_folder_of(path: &Path) {
