@@ -3,22 +3,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-use kernels::Buffer;
-
 pub mod shapes;
 pub mod yardstick;
 
-/// Values in [−½, ½) without structure, in a buffer as a tape has it: (len).
-pub fn noise(len: usize, seed: u32) -> Buffer {
-    let mut state = seed;
-    let draw = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-    };
-    let mut values = Buffer::zeros(len);
-    values.fill_with(draw);
-    values
-}
+pub use experiments::bench::noise;
 
 /// Runs `f` on so many threads, all awake, as a training run does.
 ///

@@ -4,6 +4,7 @@
 //! A kernel is done when it takes no longer than the slower of the two: then either the memory or
 //! the arithmetic is the limit, and no other arrangement of the same work helps.
 
+pub use experiments::bench::fma_peak;
 use kernels::Buffer;
 use kernels::lanes::{LANES, fma_burst};
 use rayon::prelude::*;
@@ -103,16 +104,6 @@ pub fn arithmetic(ops: u64) {
     } else {
         rayon::broadcast(|_| fma_burst(rounds));
     }
-}
-
-/// The best of five bursts of fused multiply-adds on the pool's threads, in GFLOP/s.
-pub fn fma_peak() -> f64 {
-    let burst = || {
-        let start = Instant::now();
-        let flops: u64 = rayon::broadcast(|_| fma_burst(100_000)).into_iter().sum();
-        flops as f64 / start.elapsed().as_secs_f64() / 1e9
-    };
-    (0..5).map(|_| burst()).fold(0.0, f64::max)
 }
 
 /// The best of nine passes of the triad over a working set of so many bytes, in GB/s.

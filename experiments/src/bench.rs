@@ -169,7 +169,7 @@ fn step(args: &StepArgs) -> Result<()> {
     const TIME: Duration = Duration::from_secs(3);
     let (config, mut trainer, first) = trainer(&args.experiment, &args.set, None)?;
     let (mut steps, mut entropies) = (Vec::new(), Vec::new());
-    let mut peaks = vec![fma_peak(args.threads)];
+    let mut peaks = vec![fma_peak()];
     let begun = Instant::now();
     for s in first.. {
         let start = Instant::now();
@@ -189,7 +189,7 @@ fn step(args: &StepArgs) -> Result<()> {
             break;
         }
     }
-    peaks.push(fma_peak(args.threads));
+    peaks.push(fma_peak());
     let ms = Spread::of(steps);
     let result = StepResult {
         preset: config.name.clone(),
@@ -318,7 +318,7 @@ fn matmul(args: &MatmulArgs) -> Result<()> {
     let mut rows = Vec::new();
     for dims in shapes {
         for &form in &args.form {
-            let peak = fma_peak(args.threads);
+            let peak = fma_peak();
             rows.push(measure_matmul(dims, form, args.threads, peak));
         }
     }
@@ -344,17 +344,7 @@ fn matmul(args: &MatmulArgs) -> Result<()> {
 
 fn measure_matmul(dims: Dims, form: Form, threads: u16, peak_gflops: f64) -> MatmulRow {
     let Dims { m, k, n } = dims;
-    let mut state = 1u32;
-    // Buffers as on a tape, which start a cache line.
-    let mut values = |len: usize| {
-        let mut buffer = Buffer::zeros(len);
-        buffer.fill_with(|| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-        });
-        buffer
-    };
-    let (mut x, mut w, mut y) = (values(m * k), values(k * n), values(m * n));
+    let (mut x, mut w, mut y) = (noise(m * k, 1), noise(k * n, 2), noise(m * n, 3));
     let mut once = || match form {
         Form::Nn => matmul::matmul_nn(&x, &w, &mut y, dims, Start::Zero),
         Form::Nt => matmul::matmul_nt(&y, &w, &mut x, dims, Start::Zero),
@@ -374,14 +364,25 @@ fn measure_matmul(dims: Dims, form: Form, threads: u16, peak_gflops: f64) -> Mat
     MatmulRow { m, k, n, form, threads, gflops, peak_gflops }
 }
 
+/// Values in [−½, ½) without structure, in a buffer as a tape has it: (len).
+pub fn noise(len: usize, seed: u32) -> Buffer {
+    let mut state = seed;
+    let mut values = Buffer::zeros(len);
+    values.fill_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+    });
+    values
+}
+
 /// The best of five bursts of nothing but fused multiply-adds on registers, in GFLOP/s.
-pub(crate) fn fma_peak(threads: u16) -> f64 {
+/// Measured on the threads of the current pool.
+pub fn fma_peak() -> f64 {
     const ROUNDS: u64 = 100_000;
     let burst = || {
         let start = Instant::now();
         let flops: u64 = rayon::broadcast(|_| kernels::lanes::fma_burst(ROUNDS)).into_iter().sum();
         flops as f64 / start.elapsed().as_secs_f64() / 1e9
     };
-    debug_assert_eq!(usize::from(threads), rayon::current_num_threads());
     (0..5).map(|_| burst()).fold(0.0, f64::max)
 }

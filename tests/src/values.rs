@@ -68,3 +68,19 @@ impl Values {
         (0..n).map(|_| (self.bits() % below as u64) as u32).collect()
     }
 }
+
+/// Uniform in [−1, 1).
+pub struct Noise(pub u64);
+
+impl Noise {
+    /// The next value.
+    pub fn draw(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.0 >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    }
+
+    /// The next `len` values.
+    pub fn many(&mut self, len: usize) -> Vec<f64> {
+        (0..len).map(|_| self.draw()).collect()
+    }
+}

@@ -5,23 +5,10 @@ use faer::{Mat, Side};
 use kernels::block_lanczos::{Between, BlockLanczos};
 use kernels::covariance::Covariance;
 use kernels::spectrum::{Centring, SpectrumMeter};
+use tests::values::Noise;
 use wide::f64x8;
 
 const BOTH: [Centring; 2] = [Centring::Centred, Centring::Uncentred];
-
-/// Uniform in [−1, 1).
-struct Noise(u64);
-
-impl Noise {
-    fn draw(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x1405_7b7e_f767_814f);
-        (self.0 >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-    }
-
-    fn many(&mut self, len: usize) -> Vec<f64> {
-        (0..len).map(|_| self.draw()).collect()
-    }
-}
 
 /// Rounding of the oracle.
 const SLACK: f64 = 1e-12;

@@ -92,7 +92,7 @@ impl Laps {
 /// If a loss or gradient is not finite.
 pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
     let ops = trainer.model().tape.ops().count();
-    let (mut peak, mut bandwidth) = (fma_peak(threads), bandwidths(threads));
+    let (mut peak, mut bandwidth) = (fma_peak(), bandwidths(threads));
     let (mut plain, mut hooked, mut entropy) = (Vec::new(), Vec::new(), Vec::new());
     let begun = Instant::now();
     let mut step = first;
@@ -133,13 +133,13 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
             entropy.push(h);
         }
         if round % 16 == 15 {
-            peak = peak.max(fma_peak(threads));
+            peak = peak.max(fma_peak());
         }
         if plain.len() >= REPEATS || (begun.elapsed() > TIME && plain.len() >= 8) {
             break;
         }
     }
-    peak = peak.max(fma_peak(threads));
+    peak = peak.max(fma_peak());
     for (before, after) in bandwidth.iter_mut().zip(bandwidths(threads)) {
         before.gb_per_s = before.gb_per_s.max(after.gb_per_s);
     }

@@ -9,22 +9,17 @@ use super::Ledger;
 use super::rows::{Pass, Row};
 use super::table::{error, heading, shapes, size};
 use crate::report::chart::{escape, superscript};
+use crate::report::page::start;
 use std::fmt::Write;
 
 /// The whole page.
 pub fn html(l: &Ledger) -> String {
     let title = escape(&format!("Audit of {}, seed {}", l.preset, l.seed));
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>\n{}{}{}</style>\n\
-         <header>\n<h1>{title}</h1>\n<p class=\"story\">{}</p>\n</header>\n",
-        include_str!("../report/chart.css"),
-        include_str!("../report/page.css"),
-        include_str!("page.css"),
-        escape(&story(l)),
+    let mut page = start(&title, include_str!("page.css"));
+    let _ = writeln!(
+        page,
+        "<header>\n<h1>{title}</h1>\n<p class=\"story\">{}</p>\n</header>",
+        escape(&story(l))
     );
     tiles(&mut page, l);
     let _ = write!(
@@ -214,8 +209,8 @@ fn roofline(l: &Ledger) -> String {
         let _ = write!(
             svg,
             "<line class=\"roof\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>\
-             <text class=\"end\" transform=\"translate({x2:.1} {y2:.1}) rotate({angle:.1})\" dx=\"-16\" \
-             dy=\"-4\" style=\"font-size:11px\">{}, {:.0} GB/s</text>",
+             <text class=\"end slope\" transform=\"translate({x2:.1} {y2:.1}) rotate({angle:.1})\" dx=\"-16\" \
+             dy=\"-4\">{}, {:.0} GB/s</text>",
             x(from),
             y(b.gb_per_s * from),
             size(b.bytes),
@@ -347,7 +342,7 @@ fn bars(l: &Ledger) -> String {
                 svg,
                 "<rect class=\"{}\" x=\"{LEFT}\" y=\"{y:.1}\" width=\"{long:.2}\" height=\"{thick:.1}\"/>\
                  <line class=\"floor\" x1=\"{floor:.1}\" x2=\"{floor:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" dy=\".35em\" style=\"font-size:10px\">{:.1}</text>",
+                 <text class=\"time\" x=\"{:.1}\" y=\"{:.1}\" dy=\".35em\">{:.1}</text>",
                 class(row.pass),
                 y - 0.5,
                 y + thick + 0.5,

@@ -5,7 +5,7 @@
 
 pub mod chart;
 pub mod history;
-mod page;
+pub(crate) mod page;
 
 use crate::observe::milestones::Milestones;
 use anyhow::Context;

@@ -12,18 +12,23 @@ const HEIGHT: usize = 220;
 /// Columns that a picture inside a table row is thinned to.
 const SPARK: usize = 140;
 
-/// The whole report.
-pub fn html(run: &Run) -> String {
-    let mut page = format!(
+/// How a page begins: nothing may come from a network, and of what stands in it only the style and
+/// the script of this name count.
+pub(crate) fn start(title: &str, style: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
-         <title>{}</title>\n<style>\n{}{}</style>\n",
-        escape(&title(run)),
+         content=\"default-src 'none'; style-src 'nonce-plateau'; script-src 'nonce-plateau'\">\n\
+         <title>{title}</title>\n<style nonce=\"plateau\">\n{}{}{style}</style>\n",
         include_str!("chart.css"),
         include_str!("page.css"),
-    );
+    )
+}
+
+/// The whole report.
+pub fn html(run: &Run) -> String {
+    let mut page = start(&escape(&title(run)), "");
     head(&mut page, run);
     tiles(&mut page, run);
     page += "<section class=\"curves-of-run\">\n<h2>Curves</h2>\n\
@@ -39,7 +44,8 @@ pub fn html(run: &Run) -> String {
     );
     environment(&mut page, run);
     again(&mut page, run);
-    let _ = write!(page, "<script>\n{}</script>\n</html>\n", include_str!("page.js"));
+    let _ =
+        write!(page, "<script nonce=\"plateau\">\n{}</script>\n</html>\n", include_str!("page.js"));
     page
 }
 
@@ -211,14 +217,15 @@ fn figure(
         page,
         "<figure>\n<figcaption><span>{name} <span class=\"muted\">{note}</span></span> <output aria-live=\"off\"></output></figcaption>"
     );
+    // Room for the marks' names, which stand above the plot.
     let head = chart.head(marks, named);
+    let _ = writeln!(page, "<svg class=\"head\" height=\"{head}\"></svg>");
     for (class, scale) in [("log", Scale::Log), ("linear", Scale::Linear)] {
         let steps = run.steps(scale);
         let (last, plot) = (steps.last, chart.draw(steps, marks, named));
         let _ = writeln!(
             page,
-            "<svg class=\"plot {class}\" role=\"img\" height=\"{HEIGHT}\" style=\"margin-top:{head}px\" \
-             data-last=\"{last}\">{plot}</svg>"
+            "<svg class=\"plot {class}\" role=\"img\" height=\"{HEIGHT}\" data-last=\"{last}\">{plot}</svg>"
         );
     }
     let data: Vec<(&str, Vec<(u64, f64)>)> =
