@@ -12,6 +12,7 @@ use crate::report;
 use crate::run::folder::{self, RunFolder, State};
 use crate::run::{checkpoint, meta};
 use crate::spectrum_file::{EntropyArgs, entropy_command};
+use crate::study::{self, StudyArgs};
 use crate::train::{self, Conduct, Outcome, Progress, Summary, Trainer};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +56,9 @@ enum Command {
     /// Measures training steps or matrix products on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// All runs that a paper's claims need, several at once, one thread each. What is recorded is not
+    /// run again, what was interrupted goes on.
+    Study(StudyArgs),
 }
 
 #[derive(Args)]
@@ -186,6 +190,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Command::Entropy(args)) => entropy_command(&args).map(|()| done),
         Some(Command::Audit(args)) => audit::run(&args).map(|()| done),
         Some(Command::Bench(command)) => bench::run(&command).map(|()| done),
+        Some(Command::Study(args)) => study::run(&args),
     }
 }
 
@@ -286,6 +291,18 @@ fn carry_out(config: &Config, out: &Path, common: &Common) -> Result<ExitCode> {
     carry_on(config, &folder, common, profile)
 }
 
+/// The flag that Ctrl-C sets. A second Ctrl-C does not wait for anything.
+pub(crate) fn stop_on_ctrl_c() -> Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("Ctrl-C could not be caught")?;
+    Ok(&STOP)
+}
+
 /// Carries a run through, shows its progress, writes its report.
 fn carry_on(
     config: &Config,
@@ -293,15 +310,7 @@ fn carry_on(
     common: &Common,
     profile: Profile,
 ) -> Result<ExitCode> {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        // A second Ctrl-C does not wait for the step to end.
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("Ctrl-C could not be caught")?;
-
+    let stop = stop_on_ctrl_c()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = common.threads.map_or(cores, usize::from);
     let display = Display::new(config, folder, threads)?;
@@ -309,7 +318,7 @@ fn carry_on(
         threads,
         command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
         profile,
-        stop: &STOP,
+        stop,
         note: &|sentence| display.note(sentence),
         progress: &|progress| display.show(progress),
     };
@@ -461,7 +470,7 @@ impl Display {
 }
 
 /// Seconds as 4s, 3m20s or 2h05m.
-fn clock(seconds: f64) -> String {
+pub(crate) fn clock(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
         0..60 => format!("{s}s"),

@@ -7,9 +7,11 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("entropy-paper-sub", include_str!("../presets/entropy-paper-sub.toml")),
     ("entropy-paper-mul", include_str!("../presets/entropy-paper-mul.toml")),
     ("entropy-paper-s5", include_str!("../presets/entropy-paper-s5.toml")),
+    ("entropy-no-norm", include_str!("../presets/entropy-no-norm.toml")),
     ("calibration-f50", include_str!("../presets/calibration-f50.toml")),
     ("nanda", include_str!("../presets/nanda.toml")),
     ("mlp", include_str!("../presets/mlp.toml")),
+    ("mlp-p41", include_str!("../presets/mlp-p41.toml")),
     ("smoke", include_str!("../presets/smoke.toml")),
 ];
 

@@ -1,0 +1,279 @@
+//! Studies: all runs that a paper's claims need, carried out, recorded and graded.
+//!
+//! ```text
+//! a study's table (entropy)  →  plan  →  runner: run folders  →  record: runs.csv, curves/  →  finish
+//! ```
+//!
+//! A study is data: groups of runs, and the claims that each group serves. It knows nothing of kernels.
+
+mod display;
+pub mod entropy;
+pub mod plan;
+pub mod record;
+pub mod runner;
+pub mod table;
+
+use crate::cli::{clock, say, stop_on_ctrl_c, tell};
+use crate::config::Config;
+use crate::observe::evaluate::Evaluator;
+use crate::pool;
+use crate::report::page::whole;
+use crate::seed::Seed;
+use crate::tasks::{Task, split};
+use crate::train::Trainer;
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use plan::{Group, Planned, Scale};
+use record::{Results, Row};
+use runner::{How, Status};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// A study, as data.
+#[derive(Clone, Copy, Debug)]
+pub struct Study {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// The claims that it grades.
+    pub claims: &'static [&'static str],
+    /// The runs that they need, in the order in which they are carried out.
+    pub groups: fn(Scale) -> Vec<Group>,
+}
+
+impl Study {
+    /// The name of its folder under `results`: a scale's rows never mix with another's.
+    pub fn folder(&self, scale: Scale) -> String {
+        match scale {
+            Scale::Laptop => self.name.to_owned(),
+            _ => format!("{}-{}", self.name, scale.name()),
+        }
+    }
+}
+
+/// The studies there are.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Which {
+    /// Spectral entropy collapse (arXiv:2604.13123).
+    Entropy,
+}
+
+impl Which {
+    fn study(self) -> Study {
+        match self {
+            Which::Entropy => entropy::ENTROPY,
+        }
+    }
+}
+
+/// `plateau study`.
+#[derive(Args)]
+pub struct StudyArgs {
+    /// The study.
+    study: Which,
+    /// How much of it is carried out.
+    #[arg(long, default_value = "laptop")]
+    scale: Scale,
+    /// Only the runs that these claims need, as in `--claims E1,E3`.
+    #[arg(long, value_delimiter = ',')]
+    claims: Vec<String>,
+    /// Only these groups of runs, and what they need.
+    #[arg(long, value_delimiter = ',', conflicts_with = "claims")]
+    groups: Vec<String>,
+    /// Runs at a time, each on one thread. Default: the number of cores.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// The folder that run folders are made in.
+    #[arg(long, default_value = "runs")]
+    out: PathBuf,
+    /// The folder that results are kept in.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+    /// Removes the checkpoints of runs that are recorded.
+    #[arg(long)]
+    tidy: bool,
+    /// Says what would be done, and how long it would take here.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Carries out a study, or says what that would be.
+///
+/// # Errors
+/// If the study cannot begin: no such claim or group, or results that cannot be read or written. A run
+/// that fails is reported, and makes the exit code 1 once the others are done.
+pub fn run(args: &StudyArgs) -> Result<ExitCode> {
+    let study = args.study.study();
+    let groups = (study.groups)(args.scale);
+    let groups = plan::select(groups, study.claims, &args.claims, &args.groups)?;
+    let plan = plan::plan(&groups)?;
+    let results = Results::new(args.results.join(study.folder(args.scale)));
+    if args.dry_run {
+        return dry_run(args, &groups, &plan, &results).map(|()| ExitCode::SUCCESS);
+    }
+    let stop = stop_on_ctrl_c()?;
+    let how = How { out: &args.out, jobs: args.jobs(), tidy: args.tidy, stop };
+    let all = runner::carry_out(&plan, &results, &how)?;
+    let count = |is: fn(&Status) -> bool| all.iter().filter(|status| is(status)).count();
+    let done = count(|status| *status == Status::Recorded);
+    if stop.load(Ordering::Relaxed) && done < plan.len() {
+        let dir = results.dir().display();
+        tell(&format!(
+            "stopped; {done} of {} runs are recorded in {dir}; go on with the same command",
+            plan.len()
+        ));
+        return Ok(ExitCode::from(130));
+    }
+    finish(&study, args.scale, &plan, &results)?;
+    let failed = count(|status| matches!(status, Status::Failed(_)));
+    let elsewhere = count(|status| *status == Status::Elsewhere);
+    match (failed, elsewhere) {
+        (0, 0) => Ok(ExitCode::SUCCESS),
+        (0, _) => {
+            bail!("{elsewhere} runs are being made by another process: start again when it is done")
+        }
+        _ => bail!("{failed} of {} runs failed, see above", plan.len()),
+    }
+}
+
+impl StudyArgs {
+    fn jobs(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.jobs.map_or(cores, usize::from)
+    }
+}
+
+/// What follows when every run that can be made is recorded: a line a group.
+///
+/// # Errors
+/// If the results cannot be read.
+pub fn finish(study: &Study, scale: Scale, plan: &[Planned], results: &Results) -> Result<()> {
+    let rows: HashMap<(String, u64), Row> =
+        results.rows()?.into_iter().map(|row| ((row.hash.clone(), row.seed), row)).collect();
+    let mut text = format!(
+        "study {}, {} scale: {}\n{:<14} {:>7} {:>8}  T_grok: mean [range]\n",
+        study.name,
+        scale.name(),
+        results.dir().join("runs.csv").display(),
+        "group",
+        "runs",
+        "grokked"
+    );
+    for (group, runs) in by_group(plan) {
+        let done: Vec<&Row> = runs.iter().filter_map(|run| rows.get(&run.key())).collect();
+        let t_grok: Vec<u64> = done.iter().filter_map(|row| row.t_grok).collect();
+        let grokked = match (t_grok.iter().min(), t_grok.iter().max()) {
+            (Some(&min), Some(&max)) => {
+                let mean = t_grok.iter().sum::<u64>() as f64 / t_grok.len() as f64;
+                format!("{} [{}, {}]", whole(mean.round() as u64), whole(min), whole(max))
+            }
+            _ => "never".to_owned(),
+        };
+        let of = |some: usize, all: usize| format!("{some}/{all}");
+        writeln!(
+            text,
+            "{group:<14} {:>7} {:>8}  {grokked}",
+            of(done.len(), runs.len()),
+            of(t_grok.len(), done.len())
+        )?;
+    }
+    say(&text)
+}
+
+/// The runs of each group, in the plan's order.
+fn by_group(plan: &[Planned]) -> Vec<(&'static str, Vec<&Planned>)> {
+    let mut groups: Vec<(&str, Vec<&Planned>)> = Vec::new();
+    for run in plan {
+        match groups.last_mut() {
+            Some((group, runs)) if *group == run.group => runs.push(run),
+            _ => groups.push((run.group, vec![run])),
+        }
+    }
+    groups
+}
+
+/// Prints a line a group: its runs, those that are done, the time that the others take here.
+fn dry_run(args: &StudyArgs, groups: &[Group], plan: &[Planned], results: &Results) -> Result<()> {
+    let all = runner::recorded(plan, results)?;
+    let state: HashMap<(String, u64), &Status> =
+        plan.iter().zip(&all).map(|(run, status)| (run.key(), status)).collect();
+    let mut text = format!(
+        "{:<14} {:<9} {:>5} {:>5} {:>5} {:>7} {:>8} {:>8}  {}\n",
+        "group", "seeds", "runs", "done", "left", "steps", "ms/step", "time", "claims"
+    );
+    let mut measured = BTreeMap::new();
+    let (mut to_make, mut seconds) = (0, 0.0);
+    for (name, runs) in by_group(plan) {
+        let group = groups.iter().find(|group| group.name == name).expect("the plan is theirs");
+        let left = runs.iter().filter(|run| *state[&run.key()] == Status::Waiting).count();
+        let config = &runs[0].config;
+        let (mut per_step, mut time) = ("-".to_owned(), "-".to_owned());
+        if left > 0 {
+            let kind = format!("{:?} {:?} {:?}", config.task, config.model, config.optim.batch);
+            let ms = match measured.get(&kind) {
+                Some(ms) => *ms,
+                None => *measured.entry(kind).or_insert(ms_per_step(config)?),
+            };
+            let of_group = 1e-3 * ms * (left as u64 * config.steps) as f64;
+            (per_step, time) = (format!("{ms:.2}"), clock(of_group));
+            (to_make, seconds) = (to_make + left, seconds + of_group);
+        }
+        let seeds = format!("{}-{}", group.seeds.start, group.seeds.end - 1);
+        writeln!(
+            text,
+            "{name:<14} {seeds:<9} {:>5} {:>5} {left:>5} {:>7} {per_step:>8} {time:>8}  {}",
+            runs.len(),
+            runs.len() - left,
+            whole(config.steps),
+            group.claims.join(" ")
+        )?;
+    }
+    let jobs = args.jobs();
+    let runs =
+        if jobs == 1 { "one run at a time".to_owned() } else { format!("{jobs} runs at a time") };
+    writeln!(
+        text,
+        "{to_make} of {} runs are left: at most {} with {runs} (times are those of one thread, \
+         measured just now, for every step)",
+        plan.len(),
+        clock(seconds / jobs.min(to_make.max(1)) as f64)
+    )?;
+    say(&text)
+}
+
+/// Milliseconds of a step on one thread here, entropy and evaluations included: a quick look.
+fn ms_per_step(config: &Config) -> Result<f64> {
+    const LOOK: Duration = Duration::from_millis(150);
+    pool::install(1, || {
+        let mut trainer = Trainer::new(config);
+        let mut step = 0;
+        let mut make = |steps: u64| -> Result<()> {
+            for _ in 0..steps {
+                trainer.forward(step)?;
+                if step % config.spectral.every == 0 {
+                    trainer.entropy(step)?;
+                }
+                trainer.update(step)?;
+                step += 1;
+            }
+            Ok(())
+        };
+        make(3)?;
+        let (begun, mut made) = (Instant::now(), 0);
+        while begun.elapsed() < LOOK {
+            make(1)?;
+            made += 1;
+        }
+        let of_step = begun.elapsed().as_secs_f64() / f64::from(made);
+        let task = Task::new(&config.task);
+        let split = split(&task, config.task.train_fraction(), Seed(config.seed));
+        let mut evaluator = Evaluator::new(config);
+        let begun = Instant::now();
+        evaluator.evaluate(&trainer.model().tape, &task, &split).map_err(anyhow::Error::msg)?;
+        let of_evaluation = begun.elapsed().as_secs_f64();
+        Ok(1e3 * (of_step + of_evaluation / config.eval.every as f64))
+    })?
+}

@@ -1,0 +1,243 @@
+//! Carries out the runs of a plan that have no row yet, several at once, each on one thread.
+//!
+//! ```text
+//! waiting → running → recorded          its row is in runs.csv
+//!                   ↘ failed            its sentence; the others go on
+//!                   ↘ stopped           Ctrl-C: a checkpoint, to go on from
+//!                   ↘ elsewhere         another process holds its folder
+//! ```
+//!
+//! A run that needs another's trajectory waits until that one is recorded, and fails with it. Killed at
+//! any moment, the next start goes on from rows and run folders.
+
+use super::display::{Board, Display, REDRAW};
+use super::plan::Planned;
+use super::record::{Record, Results};
+use crate::profile::Profile;
+use crate::run::RunError;
+use crate::run::folder::RunFolder;
+use crate::train::{self, Conduct, Outcome};
+use anyhow::{Result, anyhow};
+use std::collections::HashSet;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Condvar, Mutex};
+use std::thread;
+
+/// How runs are carried out, none of which changes a result.
+pub struct How<'a> {
+    /// The folder that run folders are made in.
+    pub out: &'a Path,
+    /// Runs at a time.
+    pub jobs: usize,
+    /// Whether the checkpoints of recorded runs are removed.
+    pub tidy: bool,
+    /// Set to stop every run at its next step with a checkpoint.
+    pub stop: &'a AtomicBool,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Its turn has not come.
+    Waiting,
+    /// It is being carried out.
+    Running,
+    /// Its row is in runs.csv.
+    Recorded,
+    /// It cannot be carried out, and why.
+    Failed(String),
+    /// It was stopped, with a checkpoint.
+    Stopped,
+    /// Another process is making it.
+    Elsewhere,
+}
+
+enum Event {
+    Begun(usize),
+    Said(usize, String),
+    Ended(usize),
+}
+
+/// The plan's state, shared by the threads.
+struct Queue<'a> {
+    plan: &'a [Planned],
+    stop: &'a AtomicBool,
+    all: Mutex<Vec<Status>>,
+    changed: Condvar,
+}
+
+impl Queue<'_> {
+    /// The next run that can begin, marked as running; waits for one that others may still make possible.
+    /// `None` if there is none, or all is to stop. Tells of those that can no longer begin.
+    fn take(&self, events: &Sender<Event>) -> Option<usize> {
+        let mut all = self.all.lock().expect("no panic holds it");
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let mut blocked = false;
+            for place in 0..all.len() {
+                if all[place] != Status::Waiting {
+                    continue;
+                }
+                let needed = self.plan[place].needs;
+                let without = |what| {
+                    let needed = self.plan[needed.expect("it has a state")].label();
+                    Status::Failed(format!("it needs {needed}, {what}"))
+                };
+                let status = match needed.map(|needed| &all[needed]) {
+                    None | Some(Status::Recorded) => Status::Running,
+                    Some(Status::Failed(_)) => without("which failed"),
+                    Some(Status::Elsewhere) => without("which another process is making"),
+                    Some(Status::Waiting | Status::Running | Status::Stopped) => {
+                        blocked = true;
+                        continue;
+                    }
+                };
+                all[place] = status;
+                if all[place] == Status::Running {
+                    let _ = events.send(Event::Begun(place));
+                    return Some(place);
+                }
+                let _ = events.send(Event::Ended(place));
+            }
+            if !blocked {
+                return None;
+            }
+            all = self.changed.wait(all).expect("no panic holds it");
+        }
+    }
+
+    fn end(&self, place: usize, status: Status, events: &Sender<Event>) {
+        self.all.lock().expect("no panic holds it")[place] = status;
+        self.changed.notify_all();
+        let _ = events.send(Event::Ended(place));
+    }
+
+    fn snapshot(&self) -> Vec<Status> {
+        self.all.lock().expect("no panic holds it").clone()
+    }
+}
+
+/// Carries out what is not recorded yet and returns how far each run of the plan is.
+///
+/// # Errors
+/// If the results cannot be read or written. A run that fails is no error: the others go on.
+pub fn carry_out(plan: &[Planned], results: &Results, how: &How) -> Result<Vec<Status>> {
+    results.prepare()?;
+    let queue = Queue {
+        plan,
+        stop: how.stop,
+        all: Mutex::new(recorded(plan, results)?),
+        changed: Condvar::new(),
+    };
+    if how.tidy {
+        let all = queue.snapshot();
+        let done = plan.iter().zip(&all).filter(|(_, status)| **status == Status::Recorded);
+        done.for_each(|(run, _)| tidy(how.out, run));
+    }
+    let left = queue.snapshot().iter().filter(|status| **status == Status::Waiting).count();
+    let board = Board::new(plan.len());
+    let mut display = Display::new(plan, &board);
+    let (events, inbox) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..how.jobs.min(left) {
+            let (events, queue, board) = (events.clone(), &queue, &board);
+            scope.spawn(move || {
+                while let Some(place) = queue.take(&events) {
+                    let status = one(place, &plan[place], results, how, board, &events);
+                    queue.end(place, status, &events);
+                }
+            });
+        }
+        drop(events); // the inbox is closed when the last thread has ended
+        let mut told = false;
+        loop {
+            let event = inbox.recv_timeout(REDRAW);
+            let all = queue.snapshot();
+            match event {
+                Ok(Event::Begun(place)) => display.begin(place),
+                Ok(Event::Said(place, what)) => {
+                    display.say(&format!("{}: {what}", plan[place].label()));
+                }
+                Ok(Event::Ended(place)) => display.end(place, &all),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if how.stop.load(Ordering::Relaxed) && !told {
+                told = true;
+                display.say("stopping: each run ends at its next step, with a checkpoint");
+            }
+            display.draw(&all);
+        }
+    });
+    display.close();
+    Ok(queue.snapshot())
+}
+
+/// The state of a plan before anything is done: recorded or waiting.
+///
+/// # Errors
+/// If runs.csv cannot be read.
+pub fn recorded(plan: &[Planned], results: &Results) -> Result<Vec<Status>> {
+    let rows = results.rows()?;
+    let rows: HashSet<(String, u64)> = rows.into_iter().map(|row| (row.hash, row.seed)).collect();
+    let state = |run: &Planned| match rows.contains(&run.key()) {
+        true => Status::Recorded,
+        false => Status::Waiting,
+    };
+    Ok(plan.iter().map(state).collect())
+}
+
+/// Carries out one run, on this thread and one that the kernels have, and records it.
+fn one(
+    place: usize,
+    run: &Planned,
+    results: &Results,
+    how: &How,
+    board: &Board,
+    events: &Sender<Event>,
+) -> Status {
+    let carry_out = || -> Result<Status> {
+        let folder = match RunFolder::create_or_open(how.out, &run.config) {
+            Err(RunError::Locked { .. }) => return Ok(Status::Elsewhere),
+            folder => folder?,
+        };
+        let conduct = Conduct {
+            threads: 1,
+            command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
+            profile: Profile::default(),
+            stop: how.stop,
+            note: &|sentence| drop(events.send(Event::Said(place, sentence.to_owned()))),
+            progress: &|progress| board.note(place, progress),
+        };
+        if let Outcome::Stopped(_) = train::run(&run.config, &folder, &conduct)? {
+            return Ok(Status::Stopped);
+        }
+        results.add(&Record::of(folder.path(), run)?)?;
+        if how.tidy {
+            tidy(how.out, run);
+        }
+        Ok(Status::Recorded)
+    };
+    // A panic is a defect, but of one run: the others need not be lost with it.
+    let outcome = catch_unwind(AssertUnwindSafe(carry_out));
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Err(anyhow!("panicked: {text}"))
+    });
+    outcome.unwrap_or_else(|e| Status::Failed(format!("{e:#}")))
+}
+
+/// Removes the checkpoints of a recorded run; what cannot be removed is no loss.
+fn tidy(out: &Path, run: &Planned) {
+    let checkpoints = out.join(&run.config.name).join(run.config.run_id()).join("checkpoints");
+    for file in fs::read_dir(checkpoints).into_iter().flatten().flatten() {
+        let _ = fs::remove_file(file.path());
+    }
+}
