@@ -8,6 +8,7 @@
 
 mod display;
 pub mod entropy;
+pub mod grade;
 pub mod plan;
 pub mod record;
 pub mod runner;
