@@ -5,6 +5,13 @@
 //! probe that little data can fill. At the laptop's scale a run ends 10,000 steps after it has grokked, which is as far as the claims look; at
 //! the paper's it makes every step.
 
+mod causes;
+pub mod claims;
+mod elsewhere;
+mod phases;
+mod prediction;
+pub mod warning;
+
 use super::Study;
 use super::plan::{Group, Scale};
 use std::ops::Range;

@@ -6,7 +6,8 @@
 //! A rule reads nothing but the records, so whoever has them can grade again. Every rule was written
 //! down before the runs that it grades were looked at; its sentence is published beside its verdict.
 
-use super::record::{Evaluation, Record, Results};
+use super::cost::{self, Cost};
+use super::record::{Evaluation, Record, Results, Row};
 use crate::run::write_whole;
 use crate::stats::{BOOTSTRAP, Estimate, clopper_pearson, mean};
 use anyhow::Result;
@@ -150,6 +151,7 @@ pub struct Line {
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     groups: BTreeMap<String, Vec<Record>>,
+    cost: Vec<Cost>,
 }
 
 impl Evidence {
@@ -162,7 +164,7 @@ impl Evidence {
         for group in groups.values_mut() {
             group.sort_by_key(|record| record.row.seed);
         }
-        Evidence { groups }
+        Evidence { groups, cost: Vec::new() }
     }
 
     /// Every record of a study's results.
@@ -170,11 +172,17 @@ impl Evidence {
     /// # Errors
     /// If runs.csv or a curves file cannot be read.
     pub fn read(results: &Results) -> Result<Evidence> {
-        let read = |row: super::record::Row| {
+        let read = |row: Row| {
             let curves = results.curves(&row.hash, row.seed)?;
             anyhow::Ok(Record { row, curves })
         };
-        Ok(Evidence::of(results.rows()?.into_iter().map(read).collect::<Result<Vec<_>>>()?))
+        let records = results.rows()?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        Ok(Evidence { cost: cost::read(results)?, ..Evidence::of(records) })
+    }
+
+    /// What measuring costs, a round each; none if it was not measured.
+    pub fn cost(&self) -> &[Cost] {
+        &self.cost
     }
 
     /// The runs of a group, seeds ascending; none if it has not been run.

@@ -6,6 +6,7 @@
 //!
 //! A study is data: groups of runs, and the claims that each group serves. It knows nothing of kernels.
 
+pub mod cost;
 mod display;
 pub mod entropy;
 pub mod grade;
