@@ -10,6 +10,9 @@ pub mod claims;
 mod elsewhere;
 mod phases;
 mod prediction;
+#[cfg(test)]
+#[path = "entropy/tests.rs"]
+mod rules;
 pub mod warning;
 
 use super::Study;

@@ -177,7 +177,12 @@ impl Evidence {
             anyhow::Ok(Record { row, curves })
         };
         let records = results.rows()?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
-        Ok(Evidence { cost: cost::read(results)?, ..Evidence::of(records) })
+        Ok(Evidence::of(records).with_cost(cost::read(results)?))
+    }
+
+    /// The same with these measurements of what measuring costs.
+    pub fn with_cost(self, cost: Vec<Cost>) -> Evidence {
+        Evidence { cost, ..self }
     }
 
     /// What measuring costs, a round each; none if it was not measured.

@@ -12,15 +12,31 @@ use crate::stats::{BOOTSTRAP, Bootstrap, Estimate, mean};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, below, count, mean_of, mostly, show,
 };
-use crate::study::record::Record;
+use crate::study::record::{Evaluation, Record};
 
 /// Resamples where each of them is a fit.
-const REFITS: Bootstrap = Bootstrap { resamples: 400, ..BOOTSTRAP };
+const REFITS: Bootstrap = Bootstrap { resamples: 200, ..BOOTSTRAP };
 /// Steps left at which a forecast would be of use.
 const USEFUL: std::ops::Range<f64> = 1000.0..4000.0;
 
+/// Runs as the forecaster sees them.
 pub(super) fn forecast_curves(records: &[&Record]) -> Vec<Curve> {
-    records.iter().map(|r| Curve::from_evaluations(r.row.seed, &r.curves)).collect()
+    let of = |record: &&Record| {
+        let column = |reading: fn(&Evaluation) -> Option<f64>| {
+            record.curves.iter().map(|e| reading(e).unwrap_or(f64::NAN)).collect()
+        };
+        Curve {
+            seed: record.row.seed,
+            step: record.curves.iter().map(|e| e.step).collect(),
+            entropy: column(|e| e.entropy),
+            train_acc: column(|e| e.train_acc),
+            test_acc: column(|e| e.test_acc),
+            train_loss: column(|e| e.train_loss),
+            test_loss: column(|e| e.test_loss),
+            norm: column(|e| e.norm),
+        }
+    };
+    records.iter().map(of).collect()
 }
 
 /// Mean error within each seed where so many steps are left, by curve.
@@ -185,7 +201,7 @@ pub(super) fn best_predictor(evidence: &Evidence) -> Finding {
         .map(|f| (f, here(f)))
         .collect();
     // In how many resamples of the seeds H̃ comes first of all eight.
-    let few = Bootstrap { resamples: 200, ..BOOTSTRAP };
+    let few = Bootstrap { resamples: 100, ..BOOTSTRAP };
     let wins = few.percentile(&all, |curves| {
         let ours = r_squared(curves, Feature::Entropy)?;
         let best = others.iter().filter_map(|(f, _)| r_squared(curves, *f)).fold(f64::MIN, f64::max);
