@@ -167,12 +167,14 @@ impl Online {
     /// Begins where the run stands: `metrics` is its file of metrics, which may not be there yet; `from`
     /// is where reference curves would be.
     pub fn new(config: &Config, metrics: &Path, from: &Path) -> Online {
-        let curve = History::read(metrics).map(|history| Curve::from_history(&history, config));
+        let references = from.join("runs.csv").exists();
+        let history = references.then(|| History::read(metrics).ok()).flatten();
+        let curve = history.map(|history| Curve::from_history(&history, config));
         Online {
             config: config.clone(),
             entropy_key: entropy_key(config),
             from: from.to_owned(),
-            curve: curve.unwrap_or_else(|_| Curve::new(config.seed)),
+            curve: curve.unwrap_or_else(|| Curve::new(config.seed)),
             asked: false,
             found: None,
             words: String::new(),

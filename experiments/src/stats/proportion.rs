@@ -3,7 +3,7 @@
 //!   lo = B⁻¹(α/2; k, n − k + 1),   0 at k = 0
 //!   hi = B⁻¹(1 − α/2; k + 1, n − k),   1 at k = n          B: the beta distribution's CDF
 
-use statrs::distribution::{Beta, ContinuousCDF};
+use statrs::distribution::{Beta, Continuous, ContinuousCDF};
 
 /// The interval [lo, hi] of the share behind `k` of `n`; `None` if n = 0, k > n, or `level` is not
 /// between 0 and 1.
@@ -19,7 +19,10 @@ pub fn clopper_pearson(k: usize, n: usize, level: f64) -> Option<[f64; 2]> {
     }
     let tail = (1.0 - level) / 2.0;
     let beta = |a: usize, b: usize, share: f64| {
-        Some(Beta::new(a as f64, b as f64).ok()?.inverse_cdf(share))
+        let beta = Beta::new(a as f64, b as f64).ok()?;
+        // statrs' inverse has six digits where x is small; two of Newton's steps give the rest.
+        let newton = |x: f64| x - (beta.cdf(x) - share) / beta.pdf(x);
+        Some(newton(newton(beta.inverse_cdf(share))))
     };
     let lo = if k == 0 { 0.0 } else { beta(k, n - k + 1, tail)? };
     let hi = if k == n { 1.0 } else { beta(k + 1, n - k, 1.0 - tail)? };
