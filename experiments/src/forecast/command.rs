@@ -2,7 +2,7 @@
 
 use super::curve::{Curve, entropy_key};
 use super::library::{Found, Subject, find};
-use super::reference::{FEWEST, Forecast};
+use super::reference::{ENOUGH, FEWEST, Forecast};
 use crate::cli::say;
 use crate::config::Config;
 use crate::report::history::History;
@@ -123,7 +123,11 @@ impl Said {
         text += &match (self.t_grok, self.interval) {
             (Some(t_grok), Some([lo, hi])) => {
                 let forecast = Forecast::Expected { t_grok, interval: [lo, hi] };
-                format!("{}; 8 of 10 runs lie in the interval\n", words(&forecast))
+                let holds = match self.reference_seeds.len() {
+                    ..ENOUGH => "an interval from few runs",
+                    ENOUGH.. => "an interval for 8 of 10 runs",
+                };
+                format!("{}, {holds}\n", words(&forecast))
             }
             (Some(step), None) => format!("{} at step {}\n", self.state, whole(step)),
             (None, _) => format!("{}: H̃ is as high as on a plateau\n", words(&Forecast::NoSign)),

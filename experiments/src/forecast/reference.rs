@@ -22,6 +22,8 @@ use super::predictor::{Feature, Fitted, Predictor};
 
 /// Fewest references: fewer have no spread to speak of.
 pub const FEWEST: usize = 3;
+/// References from which on the interval can hold 8 of 10 new runs.
+pub const ENOUGH: usize = 9;
 /// H̃ within which evaluations are alike.
 const ALIKE: f64 = 0.01;
 /// Share of seeds left out at either end of the interval.
