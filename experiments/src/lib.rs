@@ -16,5 +16,6 @@ pub mod run;
 pub mod seed;
 pub mod spectrum_file;
 pub mod study;
+pub mod sweep;
 pub mod tasks;
 pub mod train;

@@ -119,7 +119,7 @@ fn common(scale: Scale, preset: &str) -> &'static str {
             }
             "mlp" | "mlp-p41" => {
                 "eval.every=20 checkpoint.every=500 checkpoint.keep=1 task.p=29 \
-                 model.d_model=64 model.d_mlp=128 optim.lr=2e-3 spectral.probe=64"
+                 model.d_model=64 model.d_mlp=128 optim.batch=128 optim.lr=2e-3 spectral.probe=64"
             }
             _ => {
                 "eval.every=20 checkpoint.every=500 checkpoint.keep=1 task.p=29 task.train_fraction=0.5 \
