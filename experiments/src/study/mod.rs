@@ -22,7 +22,7 @@ use crate::seed::Seed;
 use crate::sweep::line::{self, Line};
 use crate::tasks::{Task, split};
 use crate::train::Trainer;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use plan::{Group, Planned, Scale};
 use record::{Results, Row};
@@ -236,7 +236,7 @@ fn dry_run(args: &StudyArgs, groups: &[Group], plan: &[Planned], results: &Resul
             let kind = format!("{:?} {:?} {:?}", config.task, config.model, config.optim.batch);
             let ms = match measured.get(&kind) {
                 Some(ms) => *ms,
-                None => *measured.entry(kind).or_insert(ms_per_step(config)?),
+                None => *measured.entry(kind).or_insert(ms_per_step(&undisturbed(group)?)?),
             };
             let of_group = 1e-3 * ms * (left as u64 * config.steps) as f64;
             (per_step, time) = (format!("{ms:.2}"), clock(of_group));
@@ -263,6 +263,13 @@ fn dry_run(args: &StudyArgs, groups: &[Group], plan: &[Planned], results: &Resul
         clock(seconds / jobs.min(to_make.max(1)) as f64)
     )?;
     say(&text)
+}
+
+/// A run of the group without its interventions, which cost little and may need another run.
+fn undisturbed(group: &Group) -> Result<Config> {
+    let mut group = group.clone();
+    group.changes.retain(|(path, _)| !path.starts_with("intervene."));
+    group.wanted().next().context("a group has a run")?.config()
 }
 
 /// Milliseconds of a step on one thread here, entropy and evaluations included: a quick look.
