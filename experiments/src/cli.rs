@@ -14,6 +14,7 @@ use crate::run::folder::{self, RunFolder, State};
 use crate::run::{checkpoint, meta};
 use crate::spectrum_file::{EntropyArgs, entropy_command};
 use crate::study::{self, StudyArgs};
+use crate::sweep::{self, SweepCommand};
 use crate::train::{self, Conduct, Outcome, Progress, Summary, Trainer};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -62,12 +63,23 @@ enum Command {
     /// All runs that a paper's claims need, several at once, one thread each. What is recorded is not
     /// run again, what was interrupted goes on.
     Study(StudyArgs),
+    /// Many runs of one experiment, for any engine with an array index.
+    #[command(subcommand)]
+    Sweep(SweepCommand),
 }
 
 #[derive(Args)]
 struct RunArgs {
     /// A preset (see `plateau presets`) or an experiment file (.toml).
-    experiment: String,
+    #[arg(required_unless_present = "plan")]
+    experiment: Option<String>,
+    /// A plan (see `plateau sweep plan`), in place of an experiment: the run of its line --index.
+    #[arg(long, value_name = "FILE", requires = "index")]
+    #[arg(conflicts_with_all = ["experiment", "seed", "steps", "set"])]
+    plan: Option<PathBuf>,
+    /// The line of the plan, from 0.
+    #[arg(long, value_name = "I", requires = "plan")]
+    index: Option<usize>,
     /// The seed, in place of the file's.
     #[arg(long)]
     seed: Option<u64>,
@@ -182,7 +194,13 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             let number = |path: &str, value: u64| (path.to_string(), value.to_string());
             changes.extend(args.seed.map(|seed| number("seed", seed)));
             changes.extend(args.steps.map(|steps| number("steps", steps)));
-            carry_out(&read_config(&args.experiment, &changes)?, &args.out, &args.common)
+            let config = match (&args.experiment, &args.plan, args.index) {
+                (_, Some(plan), Some(index)) => sweep::line::config(plan, index)?,
+                (experiment, ..) => {
+                    read_config(experiment.as_deref().unwrap_or_default(), &changes)?
+                }
+            };
+            carry_out(&config, &args.out, &args.common)
         }
         Some(Command::Presets) => list_presets().map(|()| done),
         Some(Command::Resume(args)) => {
@@ -195,6 +213,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Command::Audit(args)) => audit::run(&args).map(|()| done),
         Some(Command::Bench(command)) => bench::run(&command).map(|()| done),
         Some(Command::Study(args)) => study::run(&args),
+        Some(Command::Sweep(command)) => sweep::run(&command).map(|()| done),
     }
 }
 
@@ -215,6 +234,9 @@ pub(crate) fn read_config(experiment: &str, changes: &[(String, String)]) -> Res
     }
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {experiment}"))?;
+    if text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("sweep")) {
+        bail!("{experiment}: has a [sweep] table, which `plateau sweep plan {experiment}` reads");
+    }
     Ok(Config::from_toml_with(&text, experiment, changes)?)
 }
 

@@ -303,7 +303,23 @@ pub struct Conduct<'a> {
 /// # Errors
 /// If a file cannot be read or written, or a loss or gradient is not finite.
 pub fn run(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Outcome> {
-    pool::install(conduct.threads, || run_here(config, folder, conduct))?
+    let outcome = pool::install(conduct.threads, || run_here(config, folder, conduct))?;
+    if let Err(e) = &outcome {
+        // For those who look at the folder later. A meta.json that cannot be written is not the reason.
+        let _ = note_failure(folder, conduct, format!("{e:#}"));
+    }
+    outcome
+}
+
+/// Writes why a run could not go on into its meta.json.
+fn note_failure(folder: &RunFolder, conduct: &Conduct, sentence: String) -> Result<()> {
+    let earlier = Meta::read(folder.path())?;
+    let mut meta = earlier.unwrap_or_else(|| Meta::new(conduct.threads, conduct.command.clone()));
+    if !meta.finished {
+        meta.failed = Some(sentence);
+        meta.write(folder.path())?;
+    }
+    Ok(())
 }
 
 fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Outcome> {

@@ -40,6 +40,8 @@ pub struct Meta {
     pub finished: bool,
     /// The result of a finished run.
     pub summary: Option<serde_json::Value>,
+    /// Why the last process could not go on; null if nothing kept it.
+    pub failed: Option<String>,
 }
 
 impl Meta {
@@ -61,6 +63,7 @@ impl Meta {
             seconds: 0.0,
             finished: false,
             summary: None,
+            failed: None,
         }
     }
 

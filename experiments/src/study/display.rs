@@ -20,6 +20,8 @@ pub struct Reached {
     /// The step at which this process took it up.
     from: Option<u64>,
     step: u64,
+    /// Steps in all, as far as is known.
+    steps: u64,
     accuracy: (f64, f64),
     entropy: f64,
     t_grok: Option<u64>,
@@ -41,7 +43,7 @@ impl Board {
         let mut reached = self.reached[place].lock().expect("no panic holds it");
         let from = Some(reached.from.unwrap_or(p.step - 1));
         let (accuracy, entropy, t_grok) = (p.accuracy, p.entropy, p.milestones.t_grok);
-        *reached = Reached { from, step: p.step, accuracy, entropy, t_grok };
+        *reached = Reached { from, step: p.step, steps: p.steps, accuracy, entropy, t_grok };
     }
 
     fn read(&self, place: usize) -> Reached {
@@ -131,6 +133,7 @@ impl<'a> Display<'a> {
                 for (place, bar) in &terminal.running {
                     let r = self.board.read(*place);
                     let phase = r.t_grok.map_or(String::new(), |t| format!(", grokked at {t}"));
+                    bar.set_length(if r.steps > 0 { r.steps } else { bar.length().unwrap_or(0) });
                     bar.set_position(r.step);
                     bar.set_message(format!(
                         "{}: train {:.3} test {:.3} H̃ {:.3}{phase}",
@@ -200,10 +203,12 @@ fn left(
     }
     let share = if wanted == 0 { 1.0 } else { made as f64 / wanted as f64 };
     let to_make = all.iter().enumerate().map(|(place, status)| {
-        let steps = plan[place].config.steps as f64 * share;
+        let (at_most, r) = (plan[place].config.steps, reached(place));
         match status {
-            Status::Waiting => steps,
-            Status::Running => (steps - reached(place).step as f64).max(0.0),
+            Status::Waiting => at_most as f64 * share,
+            // It has grokked, and its end is known.
+            Status::Running if (1..at_most).contains(&r.steps) => (r.steps - r.step) as f64,
+            Status::Running => (at_most as f64 * share - r.step as f64).max(0.0),
             _ => 0.0,
         }
     });
@@ -246,6 +251,9 @@ mod tests {
         // 600 steps in 3 s; (500 − 200) + 500 + 250 are expected
         let seconds = left(&plan, &all, |place| reached[place], 3.0);
         assert_eq!(seconds, Some(1050.0 * 3.0 / 600.0));
+        // The second has grokked and will end at 700.
+        let known = |place: usize| Reached { steps: [0, 700, 0, 0][place], ..reached[place] };
+        assert_eq!(left(&plan, &all, known, 3.0), Some(1250.0 * 3.0 / 600.0));
         assert_eq!(left(&plan, &all, |_| Reached::default(), 3.0), None);
     }
 }

@@ -21,13 +21,15 @@ use crate::observe::evaluate::Evaluator;
 use crate::pool;
 use crate::report::page::whole;
 use crate::seed::Seed;
+use crate::sweep::line::{self, Line};
 use crate::tasks::{Task, split};
 use crate::train::Trainer;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use plan::{Group, Planned, Scale};
 use record::{Results, Row};
 use runner::{How, Status};
+use serde_json::Map;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -100,6 +102,12 @@ pub struct StudyArgs {
     /// Says what would be done, and how long it would take here.
     #[arg(long)]
     dry_run: bool,
+    /// Prints the runs as a plan, one a line, recorded or not, for `plateau run --plan`.
+    #[arg(long, conflicts_with = "dry_run")]
+    plan: bool,
+    /// Records the complete runs found in the run folders, and carries out none.
+    #[arg(long, conflicts_with_all = ["dry_run", "plan"])]
+    collect: bool,
 }
 
 /// Carries out a study, or says what that would be.
@@ -115,6 +123,19 @@ pub fn run(args: &StudyArgs) -> Result<ExitCode> {
     let results = Results::new(args.results.join(study.folder(args.scale)));
     if args.dry_run {
         return dry_run(args, &groups, &plan, &results).map(|()| ExitCode::SUCCESS);
+    }
+    if args.plan {
+        let line = |(index, run): (usize, &Planned)| {
+            let group = ("group".to_owned(), run.group.into());
+            Line::new(index, &run.config, Map::from_iter([group]))
+        };
+        let lines: Vec<Line> = plan.iter().enumerate().map(line).collect();
+        return say(&line::write(&lines)).map(|()| ExitCode::SUCCESS);
+    }
+    if args.collect {
+        let (found, done) = runner::collect(&plan, &results, &args.out)?;
+        tell(&format!("{found} runs recorded, {done} of {} are", plan.len()));
+        return finish(&study, args.scale, &plan, &results).map(|()| ExitCode::SUCCESS);
     }
     let stop = stop_on_ctrl_c()?;
     let how = How { out: &args.out, jobs: args.jobs(), tidy: args.tidy, stop };
@@ -217,7 +238,7 @@ fn dry_run(args: &StudyArgs, groups: &[Group], plan: &[Planned], results: &Resul
             let kind = format!("{:?} {:?} {:?}", config.task, config.model, config.optim.batch);
             let ms = match measured.get(&kind) {
                 Some(ms) => *ms,
-                None => *measured.entry(kind).or_insert(ms_per_step(config)?),
+                None => *measured.entry(kind).or_insert(ms_per_step(&undisturbed(group)?)?),
             };
             let of_group = 1e-3 * ms * (left as u64 * config.steps) as f64;
             (per_step, time) = (format!("{ms:.2}"), clock(of_group));
@@ -244,6 +265,13 @@ fn dry_run(args: &StudyArgs, groups: &[Group], plan: &[Planned], results: &Resul
         clock(seconds / jobs.min(to_make.max(1)) as f64)
     )?;
     say(&text)
+}
+
+/// A run of the group without its interventions, which cost little and may need another run.
+fn undisturbed(group: &Group) -> Result<Config> {
+    let mut group = group.clone();
+    group.changes.retain(|(path, _)| !path.starts_with("intervene."));
+    group.wanted().next().context("a group has a run")?.config()
 }
 
 /// Milliseconds of a step on one thread here, entropy and evaluations included: a quick look.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 /// How much of a study is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,6 +117,11 @@ impl Planned {
     /// Its name in sentences.
     pub fn label(&self) -> String {
         format!("{} seed {}", self.group, self.config.seed)
+    }
+
+    /// Its run folder under `out`.
+    pub fn folder(&self, out: &Path) -> PathBuf {
+        out.join(&self.config.name).join(self.config.run_id())
     }
 
     /// What makes it the same run as another: hash and seed.

@@ -16,6 +16,7 @@ use super::record::{Record, Results};
 use crate::profile::Profile;
 use crate::run::RunError;
 use crate::run::folder::RunFolder;
+use crate::run::meta::Meta;
 use crate::train::{self, Conduct, Outcome};
 use anyhow::{Result, anyhow};
 use std::collections::HashSet;
@@ -193,6 +194,26 @@ pub fn recorded(plan: &[Planned], results: &Results) -> Result<Vec<Status>> {
     Ok(plan.iter().map(state).collect())
 }
 
+/// Records every complete run that has a folder under `out` but no row. Returns how many those are, and how
+/// many runs of the plan are recorded now.
+///
+/// # Errors
+/// If a complete run, or the results, cannot be read or written.
+pub fn collect(plan: &[Planned], results: &Results, out: &Path) -> Result<(usize, usize)> {
+    results.prepare()?;
+    let all = recorded(plan, results)?;
+    let mut found = 0;
+    for (run, _) in plan.iter().zip(&all).filter(|(_, status)| **status == Status::Waiting) {
+        let dir = run.folder(out);
+        if Meta::read(&dir)?.is_some_and(|meta| meta.finished) {
+            results.add(&Record::of(&dir, run)?)?;
+            found += 1;
+        }
+    }
+    let before = all.iter().filter(|status| **status == Status::Recorded).count();
+    Ok((found, before + found))
+}
+
 /// Carries out one run, on this thread and one that the kernels have, and records it.
 fn one(
     place: usize,
@@ -236,7 +257,7 @@ fn one(
 
 /// Removes the checkpoints of a recorded run; what cannot be removed is no loss.
 fn tidy(out: &Path, run: &Planned) {
-    let checkpoints = out.join(&run.config.name).join(run.config.run_id()).join("checkpoints");
+    let checkpoints = run.folder(out).join("checkpoints");
     for file in fs::read_dir(checkpoints).into_iter().flatten().flatten() {
         let _ = fs::remove_file(file.path());
     }
