@@ -7,6 +7,7 @@ pub mod batches;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod intervene;
 pub mod observe;
 pub mod pool;
 pub mod presets;
