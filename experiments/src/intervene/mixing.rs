@@ -41,11 +41,6 @@ impl Mixing {
         &self.config.site
     }
 
-    /// Whether it is noise.
-    pub fn is_sham(&self) -> bool {
-        self.config.sham
-    }
-
     /// Whether it acts on a step.
     pub fn acts(&self, step: u64) -> bool {
         (self.config.from..self.config.until).contains(&step)
