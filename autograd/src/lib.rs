@@ -16,6 +16,9 @@
 //! | [`layer_norm`](Tape::layer_norm) | y = (x − μ)/σ·w + b |
 //! | [`attention`](Tape::attention) | z = softmax(q·kᵀ/√e)·v |
 //! | [`cross_entropy`](Tape::cross_entropy) | loss = mean −ln softmax(z)\[label\] |
+//! | [`mix`](Tape::mix) | yᵢ = (1 − α)·xᵢ + α·x_π(i) |
+//! | [`distance`](Tape::distance) | rᵢ = α·‖x_π(i) − xᵢ‖ |
+//! | [`perturb`](Tape::perturb) | yᵢ = xᵢ + rᵢ·uᵢ |
 //!
 //! Adding an op: one file in `ops/`, one entry in [`ops::registry`], which brings it under the
 //! gradient check and the bit test.

@@ -94,6 +94,18 @@ impl AdamW {
         AdamW { config, slots }
     }
 
+    /// Goes on with the parameters of another recording of the same model; the moments stay.
+    ///
+    /// # Panics
+    /// If it has other parameters.
+    pub fn move_to(&mut self, tape: &Tape) {
+        assert_eq!(self.slots.len(), tape.params().len(), "tapes of different models");
+        for (slot, &param) in self.slots.iter_mut().zip(tape.params()) {
+            assert_eq!(slot.m.len(), tape.value(param).len(), "tapes of different models");
+            slot.param = param;
+        }
+    }
+
     /// Updates every parameter from its gradient; t is the number of steps done before. False if a
     /// gradient was not finite: then the parameters are spoilt.
     #[must_use]

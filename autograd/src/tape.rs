@@ -105,6 +105,12 @@ impl Store {
         &grad[..self.len(x).min(grad.len())]
     }
 
+    /// Whether a value has a gradient: on a training tape, all but what is kept, given or detached.
+    pub fn wants_grad(&self, x: Var) -> bool {
+        let v = &self.values[x.0];
+        v.grad.len() == v.data.len()
+    }
+
     /// The active entries of an index list.
     pub fn entries(&self, i: Index) -> &[u32] {
         let (rows, list) = &self.indices[i.0];
@@ -198,6 +204,18 @@ impl Tape {
         assert_eq!(rows.of(self.capacity), list.len(), "constant: {rows:?}");
         self.store.indices.push((rows, list));
         Index(self.store.indices.len() - 1)
+    }
+
+    /// A value that the caller rewrites before each step with [`Tape::value_mut`]; it has no gradient.
+    pub fn given(&mut self, name: &str, rows: Rows, cols: usize) -> Var {
+        let var = self.push_value(rows, cols, false);
+        self.hook(name, var)
+    }
+
+    /// Makes a constant of a value for what is recorded after it: no gradient is passed on to what it
+    /// was computed from.
+    pub fn detach(&mut self, x: Var) {
+        self.store.values[x.0].grad = Buffer::zeros(0);
     }
 
     /// A new value for an op's result.
@@ -397,7 +415,7 @@ impl Tape {
                 );
             }
         }
-        unreachable!("a value is a parameter, which has a name, or some op's output")
+        unreachable!("a value is a parameter or given, and has a name, or some op's output")
     }
 
     /// Every name of a value; empty for an unnamed one.

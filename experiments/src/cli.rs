@@ -263,6 +263,7 @@ pub(crate) fn trainer(
         bail!("--step {step}: {} has steps 0 to {}", config.name, config.steps);
     }
     let mut trainer = Trainer::new(&config);
+    trainer.find_baseline(&if is_run { dir.join("../..") } else { PathBuf::from("runs") })?;
     let mut reached = 0;
     if is_run {
         let upto = step.unwrap_or(u64::MAX);
@@ -491,6 +492,7 @@ impl Display {
         );
         match &self.bar {
             Some(bar) => {
+                bar.set_length(p.steps);
                 bar.set_position(p.step);
                 bar.set_message(message);
             }

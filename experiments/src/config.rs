@@ -1,13 +1,16 @@
 //! What an experiment is: one TOML file, read strictly.
 //!
 //! Every field is required and unknown ones are refused, so a file says everything that its result
-//! depends on. [`Config::from_toml`] reads and checks a file, [`set::set`] changes a field by its path,
+//! depends on; what is done to a run stands in optional sections (`intervene.rs`), and an absent one
+//! does nothing. [`Config::from_toml`] reads and checks a file, [`set::set`] changes a field by its path,
 //! [`Config::hash`] names the folder of its runs.
 
 mod hash;
+pub mod intervene;
 pub mod set;
 mod validate;
 
+use intervene::{InterveneConfig, StopConfig};
 use models::config::{MlpConfig, OneLayerConfig};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
@@ -45,6 +48,12 @@ pub struct Config {
     pub spectral: SpectralConfig,
     /// When it is saved.
     pub checkpoint: CheckpointConfig,
+    /// What is done to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervene: Option<InterveneConfig>,
+    /// When it ends before its last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopConfig>,
 }
 
 /// The `[task]` table; its `kind` picks the variant.
@@ -148,6 +157,14 @@ impl ModelConfig {
         match self {
             ModelConfig::OneLayer(c) => c.probes(),
             ModelConfig::Mlp(c) => c.probes(),
+        }
+    }
+
+    /// Those of them that hold the last position alone, where an intervention can act.
+    pub fn sites(&self) -> Vec<String> {
+        match self {
+            ModelConfig::OneLayer(c) => c.sites(),
+            ModelConfig::Mlp(c) => c.sites(),
         }
     }
 }

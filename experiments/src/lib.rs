@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod forecast;
+pub mod intervene;
 pub mod observe;
 pub mod pool;
 pub mod presets;

@@ -8,6 +8,7 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("entropy-paper-mul", include_str!("../presets/entropy-paper-mul.toml")),
     ("entropy-paper-s5", include_str!("../presets/entropy-paper-s5.toml")),
     ("entropy-no-norm", include_str!("../presets/entropy-no-norm.toml")),
+    ("entropy-mixing", include_str!("../presets/entropy-mixing.toml")),
     ("calibration-f50", include_str!("../presets/calibration-f50.toml")),
     ("nanda", include_str!("../presets/nanda.toml")),
     ("mlp", include_str!("../presets/mlp.toml")),

@@ -119,6 +119,11 @@ impl Profile {
         Ok(())
     }
 
+    /// The steps profiled, once they are planned.
+    pub fn steps(&self) -> Option<Range<u64>> {
+        self.0.as_ref()?.steps.clone()
+    }
+
     /// Ends a span, and begins the next. One reading of the clock; none outside the steps profiled.
     pub fn lap(&mut self, span: Span) {
         if let Some(r) = self.0.as_mut().filter(|r| r.open) {

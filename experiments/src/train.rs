@@ -7,6 +7,7 @@
 
 use crate::batches::Batches;
 use crate::config::{Config, ModelConfig, Schedule};
+use crate::intervene::{Interventions, labels};
 use crate::observe::evaluate::Evaluator;
 use crate::observe::milestones::Milestones;
 use crate::observe::spectra::{Spectra, key};
@@ -22,29 +23,38 @@ use crate::tasks::{Split, Task, split};
 use anyhow::{Context, Result, bail};
 use autograd::optim::{self, AdamW, AdamWConfig};
 use kernels::spectrum::Centring;
-use models::{Param, Positions, Purpose, Recorded};
+use models::{Edit, Param, Positions, Purpose, Recorded};
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Records the model that a config asks for.
 pub fn record(config: &Config, purpose: Purpose) -> Recorded {
+    record_with(config, purpose, None)
+}
+
+/// The same, with an activation edited on its way.
+pub fn record_with(config: &Config, purpose: Purpose, edit: Option<Edit>) -> Recorded {
     let symbols = config.task.symbols();
     match &config.model {
-        ModelConfig::OneLayer(model) => models::one_layer(model, symbols, symbols, purpose),
-        ModelConfig::Mlp(model) => models::mlp(model, symbols, symbols, purpose),
+        ModelConfig::OneLayer(model) => models::one_layer(model, symbols, symbols, purpose, edit),
+        ModelConfig::Mlp(model) => models::mlp(model, symbols, symbols, purpose, edit),
     }
 }
 
-/// Everything that one training step touches. A step allocates nothing.
+/// Everything that one training step touches. A step allocates nothing, except where an intervention
+/// starts or ends.
 #[derive(Debug)]
 pub struct Trainer {
+    config: Config,
     task: Task,
     split: Split,
     batches: Batches,
     rows: Vec<u32>, // (batch): the pairs of the current step
     model: Recorded,
     optimiser: AdamW,
+    interventions: Interventions,
     spectra: Spectra,
     profile: Profile,
 }
@@ -53,13 +63,16 @@ impl Trainer {
     /// A model at its initial weights, with its data.
     pub fn new(config: &Config) -> Trainer {
         let seed = Seed(config.seed);
-        let task = Task::new(&config.task);
+        let mut task = Task::new(&config.task);
+        if config.intervene.as_ref().is_some_and(|intervene| intervene.labels.is_some()) {
+            labels::permute(&mut task, seed);
+        }
         let split = split(&task, config.task.train_fraction(), seed);
         let o = &config.optim;
         let batches = Batches::new(split.train.clone(), o.batch, o.replacement, seed);
         let rows = vec![0; batches.size()];
-        let purpose = Purpose { capacity: rows.len(), training: true, positions: Positions::Last };
-        let mut model = record(config, purpose);
+        let mut interventions = Interventions::new(config);
+        let mut model = interventions.record(config, purpose(rows.len()), 0);
         model.draw(|name| seed.stream(&format!("init/{name}"), 0));
         let optim = AdamWConfig {
             lr: o.lr,
@@ -76,13 +89,63 @@ impl Trainer {
         };
         let optimiser = AdamW::new(optim, &model.tape);
         let spectra = Spectra::new(&model, &config.spectral.at);
-        let profile = Profile::default();
-        Trainer { task, split, batches, rows, model, optimiser, spectra, profile }
+        let (config, profile) = (config.clone(), Profile::default());
+        Trainer {
+            config,
+            task,
+            split,
+            batches,
+            rows,
+            model,
+            optimiser,
+            interventions,
+            spectra,
+            profile,
+        }
+    }
+
+    /// Reads what the interventions need of earlier runs below `runs`.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn find_baseline(&mut self, runs: &Path) -> Result<()> {
+        self.interventions.find_baseline(&self.config, runs)
+    }
+
+    /// Records the tape again where an intervention starts or ends; parameters and moments stay.
+    fn turn_to(&mut self, step: u64) {
+        if !self.interventions.changes(step) {
+            return;
+        }
+        let model = self.interventions.record(&self.config, purpose(self.rows.len()), step);
+        let before = std::mem::replace(&mut self.model, model);
+        self.model.tape.copy_params_from(&before.tape);
+        self.optimiser.move_to(&self.model.tape);
+        self.spectra = Spectra::new(&self.model, &self.config.spectral.at);
+    }
+
+    /// The step after this one; or this one again, if the tape would change between them.
+    pub fn after(&self, step: u64) -> u64 {
+        let changes = self.interventions.boundaries().contains(&(step + 1));
+        if changes { step } else { step + 1 }
     }
 
     /// Draws the rows of a step's batch.
     pub fn draw(&mut self, step: u64) {
         self.batches.fill(step, &mut self.rows);
+    }
+
+    /// Draws what interventions need beside the batch, after it was loaded. False if that is nothing.
+    pub fn disturb(&mut self, step: u64) -> bool {
+        self.interventions.draw(&mut self.model.tape, step)
+    }
+
+    /// Gives the updated parameters the norm that an intervention wants; that norm, if one does.
+    ///
+    /// # Errors
+    /// If its baseline was not read.
+    pub fn rescale(&mut self, step: u64) -> Result<Option<f64>> {
+        self.interventions.rescale(&mut self.model.tape, step)
     }
 
     /// Writes the drawn rows to the tape's index lists.
@@ -96,10 +159,14 @@ impl Trainer {
     /// # Errors
     /// If the loss is not finite.
     pub fn forward(&mut self, step: u64) -> Result<(f64, f64)> {
+        self.turn_to(step);
         self.draw(step);
         self.profile.lap(Span::Part("batch", "draw the batch"));
         self.load();
         self.profile.lap(Span::Part("batch", "load the batch"));
+        if self.disturb(step) {
+            self.profile.lap(Span::Part("batch", "draw the intervention"));
+        }
         self.model.tape.forward_with(|op| self.profile.lap(Span::Forward(op)));
         let (loss, hits) = self.model.tape.loss_and_hits(self.model.loss);
         self.profile.lap(Span::Part("forward", "loss and accuracy"));
@@ -123,7 +190,7 @@ impl Trainer {
     /// Computes the gradients of the current batch and updates the parameters.
     ///
     /// # Errors
-    /// If a gradient is not finite.
+    /// If a gradient is not finite, or an intervention's baseline was not read.
     pub fn update(&mut self, step: u64) -> Result<()> {
         let Recorded { tape, loss, .. } = &mut self.model;
         tape.backward_with(loss.loss, &[1.0], |op| self.profile.lap(Span::Backward(op)));
@@ -131,6 +198,9 @@ impl Trainer {
         self.profile.lap(Span::Part("update", "AdamW"));
         if !finite {
             bail!(self.not_finite(step, "a gradient"));
+        }
+        if self.rescale(step)?.is_some() {
+            self.profile.lap(Span::Part("update", "norm"));
         }
         Ok(())
     }
@@ -159,6 +229,11 @@ impl Trainer {
         let pairs = self.rows.iter().map(|&row| self.task.pairs[row as usize]).collect();
         let labels = self.rows.iter().map(|&row| self.task.labels[row as usize]).collect();
         (&self.rows, pairs, labels)
+    }
+
+    /// What is done to the steps.
+    pub fn interventions(&self) -> &Interventions {
+        &self.interventions
     }
 
     /// The model at its current weights.
@@ -215,6 +290,11 @@ impl Trainer {
     }
 }
 
+/// What a step's tape is for.
+fn purpose(batch: usize) -> Purpose {
+    Purpose { capacity: batch, training: true, positions: Positions::Last }
+}
+
 /// The names of a parameter and its moments in a checkpoint.
 fn names(param: &Param) -> [String; 3] {
     ["", "adam_m/", "adam_v/"].map(|prefix| format!("{prefix}{}", param.name))
@@ -238,7 +318,7 @@ pub struct Final {
 pub struct Summary {
     /// The run folder.
     pub run: String,
-    /// Updates done.
+    /// Updates done: fewer than the config's where the run ended past grokking.
     pub steps: u64,
     /// First evaluation with train accuracy ≥ .99.
     pub t_memorise: Option<u64>,
@@ -270,7 +350,7 @@ pub enum Outcome {
 pub struct Progress<'a> {
     /// Updates done.
     pub step: u64,
-    /// Updates in all.
+    /// Updates in all, as far as is known.
     pub steps: u64,
     /// The latest evaluation: train and test accuracy.
     pub accuracy: (f64, f64),
@@ -336,6 +416,7 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     }
 
     let mut trainer = Trainer::new(config);
+    trainer.find_baseline(&runs_above(folder.path()))?;
     profile.lap(Span::Part("start", "task, model, weights"));
     let found = checkpoint::newest(&folder.checkpoints(), &config.run_id())?;
     for sentence in &found.skipped {
@@ -350,6 +431,20 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     let resumed_from = found.checkpoint.as_ref().map(|found| found.step);
     let first = resumed_from.unwrap_or(0);
     profile.plan(first, config.steps, trainer.model.tape.ops().count())?;
+    if let Some(steps) = profile.steps()
+        && let Some(step) = trainer
+            .interventions
+            .boundaries()
+            .into_iter()
+            .find(|&step| steps.start < step && step < steps.end)
+    {
+        bail!(
+            "a profile shows one tape, and at step {step} an intervention starts or ends: profile \
+             steps before or from there, not {}..{}",
+            steps.start,
+            steps.end
+        );
+    }
     let mut milestones = Milestones::default();
     let hook = &config.spectral.at[0];
     let [batch_key, train_key] = ["batch", "train"].map(|set| key(set, hook, Centring::Centred));
@@ -377,10 +472,11 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     let begun = Instant::now();
     let mut latest = Final { train_acc: 0.0, test_acc: 0.0, normalised_entropy: 0.0 };
     let mut entropy = f64::NAN;
+    let mut steps = config.steps;
     for step in first..=config.steps {
         trainer.profile.begin_step(step);
-        let last = step == config.steps;
-        let evaluation = if last || step % config.eval.every == 0 {
+        let end = config.last_step(milestones.t_grok);
+        let evaluation = if step == end || step % config.eval.every == 0 {
             let tape = &trainer.model.tape;
             let log = evaluator
                 .evaluate(tape, &trainer.task, &trainer.split)
@@ -398,7 +494,9 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
         } else {
             Vec::new()
         };
-        if last {
+        let end = config.last_step(milestones.t_grok); // as the evaluation has it
+        if step == end {
+            steps = end;
             append(&mut metrics, step, &[], &evaluation)?;
             trainer.profile.lap(Span::Part("files", "metrics"));
             trainer.profile.end_step();
@@ -419,18 +517,17 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
 
         let done = step + 1;
         let accuracy = (latest.train_acc, latest.test_acc);
-        let steps = config.steps;
         (conduct.progress)(Progress {
             step: done,
-            steps,
+            steps: end,
             accuracy,
             entropy,
             milestones: &milestones,
             evaluation: &evaluation,
         });
         trainer.profile.lap(Span::Part("display", "progress"));
-        let stop = conduct.stop.load(Ordering::Relaxed) && done < config.steps;
-        if stop || done % config.checkpoint.every == 0 || done == config.steps {
+        let stop = conduct.stop.load(Ordering::Relaxed) && done < end;
+        if stop || done % config.checkpoint.every == 0 || done == end {
             metrics.flush_sync()?;
             trainer.save(folder, config, done)?;
             trainer.profile.lap(Span::Part("files", "checkpoint"));
@@ -450,17 +547,23 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     let seconds = begun.elapsed().as_secs_f64();
     let summary = Summary {
         run: folder.path().display().to_string(),
-        steps: config.steps,
+        steps,
         t_memorise: milestones.t_memorise,
         t_grok: milestones.t_grok,
         t_collapse: milestones.t_collapse,
         r#final: latest,
-        ms_per_step: 1e3 * seconds / (config.steps - first).max(1) as f64,
+        ms_per_step: 1e3 * seconds / (steps - first).max(1) as f64,
         resumed_from,
     };
     meta.finish(seconds_before + seconds, serde_json::to_value(&summary)?);
     meta.write(folder.path())?;
     Ok(Outcome::Complete(summary))
+}
+
+/// The folder of all runs, two above a run's own.
+fn runs_above(run: &Path) -> PathBuf {
+    let whole = run.canonicalize().unwrap_or_else(|_| run.to_owned());
+    whole.ancestors().nth(2).unwrap_or(Path::new("runs")).to_owned()
 }
 
 fn append(
@@ -478,7 +581,7 @@ fn append(
 }
 
 /// The milestones of the evaluations that a run has logged already.
-fn replay(metrics: &std::path::Path, entropy_key: &str) -> Result<Milestones> {
+fn replay(metrics: &Path, entropy_key: &str) -> Result<Milestones> {
     let history = History::read(metrics)?;
     let mut milestones = Milestones::default();
     for &(step, train_acc) in history.column("train/acc") {

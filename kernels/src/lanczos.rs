@@ -131,7 +131,7 @@ fn product(a: &[f64x8], x: &[f64x8], y: &mut [f64x8]) {
 }
 
 /// A fixed number in [−1, 1) for each `x`: the finaliser of SplitMix64.
-fn hash(x: u64) -> f64 {
+pub(crate) fn hash(x: u64) -> f64 {
     let x = x.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -8,6 +8,7 @@
 
 use crate::block_lanczos::BlockLanczos;
 use crate::covariance::{BLOCK, Covariance, LARGEST, exponent_of, scale};
+use crate::eigenvectors;
 use crate::lanczos::Lanczos;
 use crate::tridiagonal::Tridiagonal;
 use std::fmt;
@@ -237,6 +238,24 @@ impl SpectrumMeter {
         let Spectrum { entropy, normalised_entropy, participation_ratio, .. } =
             self.eigenvalues_of(centring, shift)?;
         Ok(Bounded { entropy, normalised_entropy, bound: 0.0, participation_ratio, steps: None })
+    }
+
+    /// The `count` largest eigenvalues (at most dim), descending and in the units of the data squared,
+    /// and a unit eigenvector for each: (count), (count, dim). Allocates.
+    ///
+    /// # Errors
+    /// As [`SpectrumMeter::spectrum`].
+    pub fn leading(
+        &mut self,
+        centring: Centring,
+        count: usize,
+    ) -> Result<(Vec<f64>, Vec<f64>), SpectrumError> {
+        let shift = self.load(centring)?;
+        let rows = self.covariance.rows() as f64;
+        let (mut eigenvalues, vectors) =
+            eigenvectors::leading(&mut self.tridiagonal, &mut self.matrix, count)?;
+        eigenvalues.iter_mut().for_each(|x| *x = scale(x.max(0.0) / rows, shift).min(f64::MAX));
+        Ok((eigenvalues, vectors))
     }
 
     /// What the number of rows leaves of the rank.

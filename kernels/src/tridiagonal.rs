@@ -56,18 +56,23 @@ impl Tridiagonal {
     /// # Errors
     /// If QL does not converge (not seen so far).
     pub fn eigenvalues(&mut self, a: &mut [f64x8]) -> Result<&[f64], SpectrumError> {
-        self.reduce(a);
+        self.reduce(a, |_, _, _| ());
         ql(&mut self.diagonal, &mut self.off)?;
         Ok(&self.diagonal)
     }
 
     /// T of `a`, which is destroyed: (diagonal, off), `off[i]` between i and i + 1, `off[n − 1]` = 0.
     pub fn tridiagonalise(&mut self, a: &mut [f64x8]) -> (&[f64], &[f64]) {
-        self.reduce(a);
-        (&self.diagonal, &self.off)
+        self.reduce(a, |_, _, _| ())
     }
 
-    fn reduce(&mut self, a: &mut [f64x8]) {
+    /// As [`Tridiagonal::tridiagonalise`]; `reflection(m, u, τ)` is told of each H = 1 − τ u uᵀ of the
+    /// first m rows, m = n − 1 … 1, in this order. Q is their product.
+    pub(crate) fn reduce(
+        &mut self,
+        a: &mut [f64x8],
+        mut reflection: impl FnMut(usize, &[f64x8], f64),
+    ) -> (&[f64], &[f64]) {
         let (n, stride) = (self.n, self.n.div_ceil(8));
         let shortest = shortest((0..n).map(|i| at(&a[i * stride..], i)));
         self.v.fill(f64x8::ZERO);
@@ -103,6 +108,8 @@ impl Tridiagonal {
                 self.off[m - 1] = beta;
             }
 
+            reflection(m, &self.u[..groups], tau);
+
             let (v, w, u) = (&self.v[..groups], &self.w[..groups], &self.u[..groups]);
             let y = &mut self.y[..groups];
             update_and_multiply(a, stride, v, w, u, y);
@@ -118,6 +125,7 @@ impl Tridiagonal {
         if n > 0 {
             self.diagonal[0] = at(a, 0);
         }
+        (&self.diagonal, &self.off)
     }
 }
 

@@ -162,6 +162,14 @@ impl OneLayerConfig {
         }
         names
     }
+
+    /// The probes that hold the last position alone, where an edit may stand: those of the last block
+    /// and what follows.
+    pub fn sites(&self) -> Vec<String> {
+        let last = format!("blocks.{}.", self.n_layers - 1);
+        let alone = |name: &String| name.starts_with(&last) || !name.starts_with("blocks.");
+        self.probes().into_iter().filter(alone).collect()
+    }
 }
 
 /// A multi-layer perceptron on the concatenated embeddings of its tokens.
@@ -198,6 +206,11 @@ impl MlpConfig {
     /// The activations that a spectral probe can read, input side first; all `(batch, d_mlp)`.
     pub fn probes(&self) -> Vec<String> {
         (0..self.n_layers).map(|l| format!("layers.{l}.hook_post")).collect()
+    }
+
+    /// The probes where an edit may stand: all of them.
+    pub fn sites(&self) -> Vec<String> {
+        self.probes()
     }
 }
 

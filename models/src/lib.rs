@@ -14,4 +14,4 @@ mod recorded;
 
 pub use mlp::mlp;
 pub use one_layer::one_layer;
-pub use recorded::{Param, Positions, Purpose, Recorded};
+pub use recorded::{Edit, Param, Positions, Purpose, Recorded};

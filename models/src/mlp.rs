@@ -12,15 +12,21 @@
 
 use crate::config::MlpConfig;
 use crate::one_layer::{Draws, act};
-use crate::recorded::{Purpose, Recorded, Recorder, unique};
+use crate::recorded::{Edit, Purpose, Recorded, Recorder, unique};
 use autograd::Rows;
 
-/// Records the model for a task with so many symbols and classes.
-pub fn mlp(c: &MlpConfig, symbols: usize, classes: usize, purpose: Purpose) -> Recorded {
+/// Records the model for a task with so many symbols and classes, edited if that is asked for.
+pub fn mlp(
+    c: &MlpConfig,
+    symbols: usize,
+    classes: usize,
+    purpose: Purpose,
+    edit: Option<Edit>,
+) -> Recorded {
     let (t, d, m) = (c.tokens.n_ctx(), c.d_model, c.d_mlp);
     // A layer's scale follows its own fan-in, so `nanda` here means normal with 1/√fan_in.
     let draws = |fan_in| Draws { init: c.init, d_model: fan_in };
-    let mut r = Recorder::new(purpose);
+    let mut r = Recorder::new(purpose, edit);
     let inputs = r.inputs(c.tokens, symbols);
 
     // Σ over positions of the embeddings that can stand there, times that position's block.
@@ -41,15 +47,14 @@ pub fn mlp(c: &MlpConfig, symbols: usize, classes: usize, purpose: Purpose) -> R
     let pre = pre.expect("at least one position");
     r.tape.hook("layers.0.hook_pre", pre); //                               (b, m)
     let mut x = r.tape.act(pre, act(c.act));
-    r.tape.hook("layers.0.hook_post", x); //                                (b, m)
+    x = r.probe("layers.0.hook_post", x); //                                (b, m)
 
     for l in 1..c.n_layers {
         let w = r.param(&format!("layers.{l}.W"), m, m, draws(m).weight(m));
         let b = r.bias(c.bias, &format!("layers.{l}.b"), m, draws(m).bias(m));
         let (pre, post) = r.tape.linear_act(x, w, b, act(c.act));
         r.tape.hook(format!("layers.{l}.hook_pre"), pre); //                (b, m)
-        r.tape.hook(format!("layers.{l}.hook_post"), post); //              (b, m)
-        x = post;
+        x = r.probe(format!("layers.{l}.hook_post"), post); //              (b, m)
     }
 
     let w_u = r.param("unembed.W_U", m, classes, draws(m).unembed(m, classes));

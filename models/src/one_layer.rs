@@ -14,15 +14,21 @@
 //! are the same lines again.
 
 use crate::config::{Act, Init, Norm, OneLayerConfig};
-use crate::recorded::{Draw, Positions, Purpose, Recorded, Recorder, unique};
+use crate::recorded::{Draw, Edit, Positions, Purpose, Recorded, Recorder, unique};
 use autograd::ops::AttentionShape;
 use autograd::{Rows, Tape, Var};
 
-/// Records the model for a task with so many symbols and classes.
-pub fn one_layer(c: &OneLayerConfig, symbols: usize, classes: usize, purpose: Purpose) -> Recorded {
+/// Records the model for a task with so many symbols and classes, edited if that is asked for.
+pub fn one_layer(
+    c: &OneLayerConfig,
+    symbols: usize,
+    classes: usize,
+    purpose: Purpose,
+    edit: Option<Edit>,
+) -> Recorded {
     let (t, d, m) = (c.tokens.n_ctx(), c.d_model, c.d_mlp);
     let draws = Draws { init: c.init, d_model: d };
-    let mut r = Recorder::new(purpose);
+    let mut r = Recorder::new(purpose, edit);
     let inputs = r.inputs(c.tokens, symbols);
 
     // The table of unique rows: every token at every position where it can stand.
@@ -82,10 +88,10 @@ pub fn one_layer(c: &OneLayerConfig, symbols: usize, classes: usize, purpose: Pu
         let attn_out = r.tape.linear(z, w_o, b_o);
         r.tape.hook(name("hook_attn_out"), attn_out); //                    (b·tq, d)
         let mut mid = r.tape.add(resid, attn_out);
-        r.tape.hook(name("hook_resid_mid"), mid); //                        (b·tq, d)
+        mid = r.probe(name("hook_resid_mid"), mid); //                      (b·tq, d)
         if c.norm == Norm::Post {
-            mid = r.apply(ln1, mid);
-            r.tape.hook(name("ln1.hook_out"), mid);
+            let normed = r.apply(ln1, mid);
+            mid = r.probe(name("ln1.hook_out"), normed);
         }
 
         let ln2 = (c.norm != Norm::None).then(|| r.norm(&name("ln2"), d));
@@ -94,23 +100,23 @@ pub fn one_layer(c: &OneLayerConfig, symbols: usize, classes: usize, purpose: Pu
         let b_in = r.bias(c.mlp_bias, &name("mlp.b_in"), m, draws.bias(d));
         let (pre, post) = r.tape.linear_act(mlp_in, w_in, b_in, act(c.act));
         r.tape.hook(name("mlp.hook_pre"), pre); //                          (b·tq, m)
-        r.tape.hook(name("mlp.hook_post"), post); //                        (b·tq, m)
+        let post = r.probe(name("mlp.hook_post"), post); //                 (b·tq, m)
         let w_out = r.param(&name("mlp.W_out"), m, d, draws.weight(m));
         let b_out = r.bias(c.mlp_bias, &name("mlp.b_out"), d, draws.bias(m));
         let mlp_out = r.tape.linear(post, w_out, b_out);
-        r.tape.hook(name("hook_mlp_out"), mlp_out); //                      (b·tq, d)
-        x = r.tape.add(mid, mlp_out);
-        r.tape.hook(name("hook_resid_post"), x); //                         (b·tq, d)
+        let mlp_out = r.probe(name("hook_mlp_out"), mlp_out); //            (b·tq, d)
+        let resid_post = r.tape.add(mid, mlp_out);
+        x = r.probe(name("hook_resid_post"), resid_post); //                (b·tq, d)
         if c.norm == Norm::Post {
-            x = r.apply(ln2, x);
-            r.tape.hook(name("ln2.hook_out"), x);
+            let normed = r.apply(ln2, x);
+            x = r.probe(name("ln2.hook_out"), normed);
         }
     }
 
     if c.final_norm {
         let ln_final = r.norm("ln_final", d);
-        x = r.apply(Some(ln_final), x);
-        r.tape.hook("ln_final.hook_out", x); //                             (b·tq, d)
+        let normed = r.apply(Some(ln_final), x);
+        x = r.probe("ln_final.hook_out", normed); //                        (b·tq, d)
     }
     if purpose.positions == Positions::All {
         let last = last_rows(&mut r.tape, false, t, u);
@@ -198,7 +204,7 @@ impl Draws {
     }
 }
 
-impl Recorder {
+impl Recorder<'_> {
     /// The weight and bias of a LayerNorm.
     fn norm(&mut self, name: &str, d: usize) -> (Var, Var) {
         let w = self.param(&format!("{name}.w"), 1, d, Draw::Constant(1.0));

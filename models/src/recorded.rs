@@ -26,6 +26,15 @@ pub struct Purpose {
     pub positions: Positions,
 }
 
+/// Something done to an activation on its way: what `apply` records at the hook `site` goes on in its
+/// place. The hook keeps its name and the activation as it came.
+pub struct Edit<'a> {
+    /// An activation that a probe can read; see `sites` of the model's config.
+    pub site: &'a str,
+    /// Records what is done; returns what goes on.
+    pub apply: &'a mut dyn FnMut(&mut Tape, Var) -> Var,
+}
+
 /// The distribution that a parameter is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Draw {
@@ -173,15 +182,24 @@ pub(crate) fn unique(tokens: Tokens, symbols: usize) -> Vec<(u32, u32)> {
 }
 
 /// A recording in progress: the tape and the parameters so far.
-pub(crate) struct Recorder {
+pub(crate) struct Recorder<'a> {
     pub tape: Tape,
     params: Vec<Param>,
+    edit: Option<Edit<'a>>,
 }
 
-impl Recorder {
-    pub fn new(purpose: Purpose) -> Recorder {
+impl<'a> Recorder<'a> {
+    pub fn new(purpose: Purpose, edit: Option<Edit<'a>>) -> Recorder<'a> {
         let tape = Tape::new(purpose.capacity, purpose.training);
-        Recorder { tape, params: Vec::new() }
+        Recorder { tape, params: Vec::new(), edit }
+    }
+
+    /// Names an activation that a probe can read; returns what goes on from there.
+    pub fn probe(&mut self, name: impl Into<String>, x: Var) -> Var {
+        let name = name.into();
+        let edit = self.edit.take_if(|edit| edit.site == name);
+        self.tape.hook(name, x);
+        edit.map_or(x, |edit| (edit.apply)(&mut self.tape, x))
     }
 
     /// A parameter whose file shape is the tape's (rows, cols), or a vector where rows = 1.
@@ -215,7 +233,13 @@ impl Recorder {
     }
 
     /// The last line of every model.
+    ///
+    /// # Panics
+    /// If there was no such hook as the edit's site.
     pub fn finish(mut self, logits: Var, inputs: Inputs) -> Recorded {
+        if let Some(edit) = self.edit {
+            panic!("no hook {} to edit at", edit.site);
+        }
         self.tape.hook("logits", logits);
         let loss = self.tape.cross_entropy(logits, inputs.labels);
         Recorded { tape: self.tape, logits, loss, params: self.params, inputs }

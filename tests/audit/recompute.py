@@ -14,7 +14,8 @@ Each tensor of the file is compared: error = ||file - ours|| / ||ours||. The gra
 for rounding, because a softmax does not see a shift of all its scores, so its error is relative to the
 sum of its terms' sizes. AdamW divides gradients by their own size and would magnify rounding, so its
 update is computed from the gradient in the file, which has been compared itself. Where ReLU's input is
-rounding away from its kink, the side is the file's.
+rounding away from its kink, the side is the file's. Chance is the file's, too: the drawn rows, and what
+an intervention draws (partners, noise, shuffled answers).
 
 Exit code 1 if a tensor is off, or is in the file and was not computed.
 """
@@ -138,7 +139,16 @@ class Step:
         self.labels = answers[rows]
         self.b, self.t = self.tokens.shape
         self.put("tokens", self.tokens)
-        self.put("labels", self.labels)
+        intervene = self.config.get("intervene") or {}
+        self.drawn = set()  # by an intervention
+        if "labels" in intervene:  # the answers of all pairs are shuffled: chance
+            self.labels = tensors["labels"].astype(int)
+            self.drawn.add("labels")
+        else:
+            self.put("labels", self.labels)
+        self.mixing = intervene.get("mixing")
+        if self.mixing and not self.mixing["from"] <= about["step"] < self.mixing["until"]:
+            self.mixing = None
 
     def param(self, name):
         """A parameter, or 0 where the model has none of that name."""
@@ -163,6 +173,45 @@ class Step:
             if x is not None:
                 x = x.reshape(self.b, self.t, cols)
                 self.put(name, (x if rows == self.b * self.t else x[:, -1]).reshape(rows, cols))
+
+    def edit(self, name, value):
+        """What goes on from an activation: itself, or mixed where the config says so. (b, ..., d)"""
+        if not self.mixing or self.mixing["site"] != name:
+            return value
+        x = value.reshape(self.b, -1, value.shape[-1])[:, -1]
+        sham, alpha = self.mixing["sham"], self.mixing["alpha"]
+        index = "index/intervene.hook_" + ("distance" if sham else "out")
+        self.pi = self.file[index].astype(int)
+        assert sorted(self.pi) == list(range(self.b)) and not (self.pi == np.arange(self.b)).any()
+        self.drawn.add(index)
+        if sham:
+            noise = self.file["intervene.noise"].astype(float)
+            assert np.allclose(np.linalg.norm(noise, axis=1), 1, atol=1e-6)
+            self.drawn.add("intervene.noise")
+            distance = alpha * np.linalg.norm(x[self.pi] - x, axis=1, keepdims=True)
+            self.put("intervene.hook_distance", distance)
+            y = x + distance * noise
+        else:
+            y = (1 - alpha) * x + alpha * x[self.pi]
+        self.put("intervene.hook_out", y)
+        out = value.reshape(self.b, -1, value.shape[-1]).copy()
+        out[:, -1] = y
+        return out.reshape(value.shape)
+
+    def edit_back(self, name, dy):
+        """The gradient of that activation, from that of what goes on. The noise is a constant."""
+        if not self.mixing or self.mixing["site"] != name:
+            return dy
+        d = dy.reshape(self.b, -1, dy.shape[-1])[:, -1]
+        self.put("grad/intervene.hook_out", d)
+        if self.mixing["sham"]:
+            return dy
+        alpha = self.mixing["alpha"]
+        dx = (1 - alpha) * d
+        np.add.at(dx, self.pi, alpha * d)
+        out = dy.reshape(self.b, -1, dy.shape[-1]).copy()
+        out[:, -1] = dx
+        return out.reshape(dy.shape)
 
     def side(self, name, shape):
         """An activation of the file at every position, where it has it."""
@@ -206,6 +255,7 @@ class Step:
             done = (step - o["warmup"]) / max(self.config["steps"] - o["warmup"], 1)
             lr *= 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         b1, b2 = o["betas"]
+        updated = {}
         for name, p in self.p.items():
             g, m, v = (self.file[kind + name].astype(float) for kind in ("grad/", "adam_m/", "adam_v/"))
             m = b1 * m + (1 - b1) * g
@@ -215,14 +265,18 @@ class Step:
             decay = 0.0 if any(part in name for part in o["no_decay"]) else o["weight_decay"]
             unbiased = (m / (1 - b1**t), v / (1 - b2**t))
             after = p * (1 - lr * decay) - lr * unbiased[0] / (np.sqrt(unbiased[1]) + o["eps"])
-            self.put("after/" + name, after)
+            updated[name] = after
             self.put("after/adam_m/" + name, m)
             self.put("after/adam_v/" + name, v)
+        # Held to a baseline's norm, which nobody can compute from this step: it is an input.
+        target, norm = self.about["norm"], math.sqrt(sum((p * p).sum() for p in updated.values()))
+        for name, p in updated.items():
+            self.put("after/" + name, p if target is None else p * (target / norm))
         return lr
 
     def inputs(self):
         """What the step starts from, and nobody can compute from it."""
-        return {"rows"} | {kind + name for kind in ("", "adam_m/", "adam_v/") for name in self.p}
+        return {"rows"} | self.drawn | {kind + name for kind in ("", "adam_m/", "adam_v/") for name in self.p}
 
 
 # The transformer
@@ -251,24 +305,31 @@ def one_layer(s):
         k["pattern"] = softmax(np.where(mask, scores, -np.inf))
         k["z"] = np.einsum("bhqk,bkhe->bqhe", k["pattern"], k["V"])
         k["attn_out"] = np.einsum("bthe,hed->btd", k["z"], p(f"blocks.{l}.attn.W_O")) + p(f"blocks.{l}.attn.b_O")
+        edit = lambda part, value: s.edit(f"blocks.{l}.{part}", value)  # what goes on has a 2 behind it
         k["mid"] = x + k["attn_out"]
-        k["y"] = normed(k["mid"], l, "ln1") if norm == "post" else k["mid"]
-        k["mlp_in"] = normed(k["y"], l, "ln2") if norm == "pre" else k["y"]
+        k["mid2"] = edit("hook_resid_mid", k["mid"])
+        k["y"] = normed(k["mid2"], l, "ln1") if norm == "post" else k["mid2"]
+        k["y2"] = edit("ln1.hook_out", k["y"]) if norm == "post" else k["y"]
+        k["mlp_in"] = normed(k["y2"], l, "ln2") if norm == "pre" else k["y2"]
         k["pre"] = k["mlp_in"] @ p(f"blocks.{l}.mlp.W_in") + p(f"blocks.{l}.mlp.b_in")
         k["post"] = act(c["act"], k["pre"])
-        k["mlp_out"] = k["post"] @ p(f"blocks.{l}.mlp.W_out") + p(f"blocks.{l}.mlp.b_out")
-        k["r"] = k["y"] + k["mlp_out"]
-        x = normed(k["r"], l, "ln2") if norm == "post" else k["r"]
-        k["out"] = x
+        k["post2"] = edit("mlp.hook_post", k["post"])
+        k["mlp_out"] = k["post2"] @ p(f"blocks.{l}.mlp.W_out") + p(f"blocks.{l}.mlp.b_out")
+        k["r"] = k["y2"] + edit("hook_mlp_out", k["mlp_out"])
+        k["r2"] = edit("hook_resid_post", k["r"])
+        k["out"] = normed(k["r2"], l, "ln2") if norm == "post" else k["r2"]
+        x = edit("ln2.hook_out", k["out"]) if norm == "post" else k["out"]
         blocks.append(k)
     final = layer_norm(x, p("ln_final.w"), p("ln_final.b")) if c["final_norm"] else x
+    read = s.edit("ln_final.hook_out", final) if c["final_norm"] else final
 
-    dlogits = s.loss(final[:, -1] @ p("unembed.W_U") + p("unembed.b_U"))
-    s.grad("unembed.W_U", final[:, -1].T @ dlogits)
+    dlogits = s.loss(read[:, -1] @ p("unembed.W_U") + p("unembed.b_U"))
+    s.grad("unembed.W_U", read[:, -1].T @ dlogits)
     s.grad("unembed.b_U", dlogits.sum(0))
     dx = np.zeros_like(final)
     dx[:, -1] = dlogits @ p("unembed.W_U").T
     if c["final_norm"]:
+        dx = s.edit_back("ln_final.hook_out", dx)
         s.activation("ln_final.hook_out", final, dx)
         dx, dw, db = layer_norm_backward(x, p("ln_final.w"), dx)
         s.grad("ln_final.w", dw)
@@ -285,25 +346,29 @@ def one_layer(s):
     for l in reversed(range(c["n_layers"])):
         k, name = blocks[l], lambda part: f"blocks.{l}.{part}"
         if norm == "post":
+            dx = s.edit_back(name("ln2.hook_out"), dx)
             s.activation(name("ln2.hook_out"), k["out"], dx)
-            dx = norm_back(l, "ln2", k["r"], dx)
-        dr = dx
+            dx = norm_back(l, "ln2", k["r2"], dx)
+        dr = s.edit_back(name("hook_resid_post"), dx)
         s.activation(name("hook_resid_post"), k["r"], dr)
-        s.activation(name("hook_mlp_out"), k["mlp_out"], dr)
-        dpost = dr @ p(name("mlp.W_out")).T
-        s.grad(name("mlp.W_out"), outer(k["post"], dr))
-        s.grad(name("mlp.b_out"), dr.sum((0, 1)))
+        dmlp = s.edit_back(name("hook_mlp_out"), dr)
+        s.activation(name("hook_mlp_out"), k["mlp_out"], dmlp)
+        dpost = dmlp @ p(name("mlp.W_out")).T
+        s.grad(name("mlp.W_out"), outer(k["post2"], dmlp))
+        s.grad(name("mlp.b_out"), dmlp.sum((0, 1)))
+        dpost = s.edit_back(name("mlp.hook_post"), dpost)
         dpre = dpost * slope(c["act"], k["pre"], s.side(name("mlp.hook_pre"), k["pre"].shape))
         s.activation(name("mlp.hook_post"), k["post"], dpost)
         s.activation(name("mlp.hook_pre"), k["pre"], dpre)
         s.grad(name("mlp.W_in"), outer(k["mlp_in"], dpre))
         s.grad(name("mlp.b_in"), dpre.sum((0, 1)))
         k["d_mlp_in"] = dpre @ p(name("mlp.W_in")).T
-        dy = dr + (norm_back(l, "ln2", k["y"], k["d_mlp_in"]) if norm == "pre" else k["d_mlp_in"])
+        dy = dr + (norm_back(l, "ln2", k["y2"], k["d_mlp_in"]) if norm == "pre" else k["d_mlp_in"])
         if norm == "post":
+            dy = s.edit_back(name("ln1.hook_out"), dy)
             s.activation(name("ln1.hook_out"), k["y"], dy)
-            dy = norm_back(l, "ln1", k["mid"], dy)
-        dmid = dy
+            dy = norm_back(l, "ln1", k["mid2"], dy)
+        dmid = s.edit_back(name("hook_resid_mid"), dy)
         s.activation(name("hook_resid_mid"), k["mid"], dmid)
         s.activation(name("hook_attn_out"), k["attn_out"], dmid)
         dz = np.einsum("btd,hed->bthe", dmid, p(name("attn.W_O")))
@@ -418,9 +483,9 @@ def unnamed_of_one_layer(s, blocks, x_final, embed, normed, project):
             if ins[1] == "ln_final.w":
                 source = x_final
             elif ins[1].endswith("ln1.w"):
-                source = k["x"] if c["norm"] == "pre" else k["mid"]
+                source = k["x"] if c["norm"] == "pre" else k["mid2"]
             else:
-                source = k["y"] if c["norm"] == "pre" else k["r"]
+                source = k["y2"] if c["norm"] == "pre" else k["r2"]
             if unnamed and ins[1] == "blocks.0.ln1.w":
                 role[y] = "n"
                 tabled(y, n, first["dn_all"])
@@ -441,23 +506,26 @@ def mlp(s):
     c, p = s.config["model"], s.param
     t, w_e = s.t, p("embed.W_E")
     pre = sum(w_e[s.tokens[:, i]] @ p(f"layers.0.W_{i}") for i in range(t)) + p("layers.0.b")
-    pres, posts = [pre], [act(c["act"], pre)]
+    pres, posts, read = [pre], [act(c["act"], pre)], []
+    read.append(s.edit("layers.0.hook_post", posts[0]))
     for l in range(1, c["n_layers"]):
-        pres.append(posts[-1] @ p(f"layers.{l}.W") + p(f"layers.{l}.b"))
+        pres.append(read[-1] @ p(f"layers.{l}.W") + p(f"layers.{l}.b"))
         posts.append(act(c["act"], pres[-1]))
-    dlogits = s.loss(posts[-1] @ p("unembed.W_U") + p("unembed.b_U"))
-    s.grad("unembed.W_U", posts[-1].T @ dlogits)
+        read.append(s.edit(f"layers.{l}.hook_post", posts[-1]))
+    dlogits = s.loss(read[-1] @ p("unembed.W_U") + p("unembed.b_U"))
+    s.grad("unembed.W_U", read[-1].T @ dlogits)
     s.grad("unembed.b_U", dlogits.sum(0))
     dpost = dlogits @ p("unembed.W_U").T
     for l in reversed(range(c["n_layers"])):
         name = f"layers.{l}.hook_pre"
+        dpost = s.edit_back(f"layers.{l}.hook_post", dpost)
         dpre = dpost * slope(c["act"], pres[l], s.file[name].astype(float))
         for name, value, grad in ((name, pres[l], dpre), (f"layers.{l}.hook_post", posts[l], dpost)):
             s.put(name, value)
             s.put("grad/" + name, grad)
         s.grad(f"layers.{l}.b", dpre.sum(0))
         if l > 0:
-            s.grad(f"layers.{l}.W", posts[l - 1].T @ dpre)
+            s.grad(f"layers.{l}.W", read[l - 1].T @ dpre)
             dpost = dpre @ p(f"layers.{l}.W").T
 
     # The first layer: a table of each position's tokens, then a sum of its rows.

@@ -253,6 +253,26 @@ def print_float32_error(case_name, gold, single):
     print(f"| {case_name} |", " | ".join(f"{error:.1e} {rest}".strip() for error, rest in worst.values()), "|")
 
 
+# ---------------------------------------------------------------- mixing of representations
+
+
+def mixing():
+    """z, the upstream gradient and what is drawn; what goes on in place of z, and z's gradient, for both kinds."""
+    generator = torch.Generator().manual_seed(100)
+    z, upstream, noise = (torch.randn(24, 33, generator=generator) for _ in range(3))
+    noise /= noise.norm(dim=1, keepdim=True)
+    partner = (torch.arange(24) + 7) % 24  # a derangement
+    gold = dict(z=z, upstream=upstream, noise=noise, partner=partner.int())
+    for alpha in (0.1, 0.3, 1.0):
+        for name in ("mix", "sham", "distance"):
+            x = z.double().requires_grad_()
+            distance = alpha * torch.linalg.vector_norm(x[partner] - x, dim=1, keepdim=True)
+            y = {"mix": torch.lerp(x, x[partner], alpha), "sham": x + distance.detach() * noise, "distance": distance}[name]
+            y.backward(upstream.double()[:, : y.shape[1]])
+            gold |= {f"{name}/{alpha}": y.detach(), f"grad/{name}/{alpha}": x.grad}
+    return {name: x.numpy() for name, x in gold.items()}
+
+
 # ---------------------------------------------------------------- inputs: drawn (small) or computed (full)
 
 
@@ -330,6 +350,8 @@ def main(folder):
         gold |= {f"param/{n}": x.numpy() for n, x in start.items()}
         gold |= {"tokens": tokens.int().numpy(), "labels": labels.int().numpy()}
         save_file(gold, folder / f"{name}.safetensors", metadata={"case": json.dumps(c)})
+
+    save_file(mixing(), folder / "mixing.safetensors")
 
     full = {}
     for name, c in FULL.items():

@@ -44,6 +44,8 @@ fn a_step_allocates_nothing_after_the_first() {
         allocates_nothing("default", &[], pool);
         allocates_nothing("smoke", &[], pool);
         allocates_nothing("mlp", &[], pool);
+        allocates_nothing("entropy-mixing", &[], pool);
+        allocates_nothing("entropy-mixing", &[("intervene.mixing.sham", "true")], pool);
         allocates_nothing("nanda", &[("task.p", "53")], pool);
         let epochs = [("optim.replacement", "false"), ("optim.schedule", "cosine")];
         allocates_nothing("default", &epochs, pool);

@@ -31,6 +31,74 @@ const MODELS: &[(&str, &str, &[&str])] = &[
     ("s5", "entropy-paper-s5", &["optim.batch=32", "model.d_model=32", "model.d_mlp=64"]),
 ];
 
+/// The same with something done to it, at every site of the transformer and at one of the MLP's; and the
+/// number of tensors that an intervention draws.
+const EDITED: &[(&str, &str, &[&str], usize)] = &[
+    ("mixing", "entropy-mixing", &["optim.batch=48"], 1),
+    ("sham", "entropy-mixing", &["optim.batch=48", "intervene.mixing.sham=true"], 2),
+    ("mixing-ended", "entropy-mixing", &["optim.batch=48", "intervene.mixing.until=3"], 0),
+    (
+        "mixing-shuffled",
+        "entropy-mixing",
+        &["optim.batch=48", "intervene.labels.shuffled=true", "task.op=mul"],
+        2,
+    ),
+    (
+        "mid",
+        "entropy-mixing",
+        &["optim.batch=48", "intervene.mixing.site=blocks.0.hook_resid_mid"],
+        1,
+    ),
+    (
+        "ln1",
+        "entropy-mixing",
+        &["optim.batch=48", "intervene.mixing.site=blocks.0.ln1.hook_out"],
+        1,
+    ),
+    (
+        "post",
+        "entropy-mixing",
+        &["optim.batch=48", "intervene.mixing.site=blocks.0.mlp.hook_post"],
+        1,
+    ),
+    (
+        "sham-mlp-out",
+        "entropy-mixing",
+        &[
+            "optim.batch=48",
+            "intervene.mixing.site=blocks.0.hook_mlp_out",
+            "intervene.mixing.sham=true",
+        ],
+        2,
+    ),
+    (
+        "deep",
+        "entropy-mixing",
+        &[
+            "optim.batch=32",
+            "model.norm=pre",
+            "model.n_layers=2",
+            "spectral.at=[\"blocks.0.hook_resid_mid\"]",
+            "intervene.mixing.site=blocks.1.hook_resid_post",
+        ],
+        1,
+    ),
+    (
+        "mlp",
+        "mlp",
+        &[
+            "optim.batch=64",
+            "model.n_layers=2",
+            "intervene.mixing.site=layers.0.hook_post",
+            "intervene.mixing.alpha=0.5",
+            "intervene.mixing.from=3",
+            "intervene.mixing.until=4",
+            "intervene.mixing.sham=false",
+        ],
+        1,
+    ),
+];
+
 fn audit(dir: &Path, experiment: &str, changes: &[&str], more: &[&str]) -> Output {
     let mut arguments = vec!["audit", experiment];
     changes.iter().for_each(|change| arguments.extend(["--set", change]));
@@ -268,6 +336,48 @@ fn the_page_shows_every_op_and_asks_no_network_for_anything() {
     fs::remove_dir_all(dir).unwrap();
 }
 
+#[test]
+fn an_intervention_has_its_rows() {
+    let dir = scratch("audit-interventions");
+    assert!(run_in(&dir, &["run", "smoke"]).status.success());
+    let mixing = [
+        "intervene.mixing.site=ln_final.hook_out",
+        "intervene.mixing.alpha=0.3",
+        "intervene.mixing.from=2",
+        "intervene.mixing.until=4",
+    ];
+    let norm = ["intervene.norm.baseline=smoke", "intervene.norm.from=2", "intervene.norm.until=4"];
+    for sham in ["intervene.mixing.sham=false", "intervene.mixing.sham=true"] {
+        let changes: Vec<&str> = mixing.iter().chain(&norm).copied().chain([sham]).collect();
+        let ops: &[&str] = if sham.ends_with("true") { &["distance", "perturb"] } else { &["mix"] };
+        for (step, acts) in [("1", false), ("2", true), ("3", true), ("4", false)] {
+            let l = ledger(&dir, "smoke", &changes, &["--step", step]);
+            let kinds =
+                |pass| rows(&l, pass).map(|r| r["kind"].as_str().unwrap()).collect::<Vec<_>>();
+            for op in ops {
+                assert_eq!(kinds("forward").contains(op), acts, "{sham} {step} {op}");
+            }
+            // The amplitude passes no gradient on.
+            assert_eq!(kinds("backward").contains(ops.last().unwrap()), acts);
+            assert!(!kinds("backward").contains(&"distance"));
+            assert_eq!(kinds("batch").len(), if acts { 3 } else { 2 }, "{sham} {step}");
+            assert_eq!(kinds("optimiser").len(), if acts { 2 } else { 1 }, "{sham} {step}");
+            for r in rows(&l, "optimiser").filter(|r| r["kind"] == "rescale") {
+                assert!(number(&r["error"]) < 1e-6 && number(&r["ms"]) > 0.0, "{r}");
+            }
+            let sum: f64 = l["rows"].as_array().unwrap().iter().map(|r| number(&r["ms"])).sum();
+            assert!((sum / number(&l["totals"]["ms"]) - 1.0).abs() < 1e-9);
+        }
+    }
+    // What the update leaves is dumped as rescaled, and is what numpy computes.
+    if let Some(python) = python() {
+        let file = dump(&dir, "norm", "smoke", &norm);
+        let output = recompute(&python, &file);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
 /// A Python with numpy: $PYTHON, or python3.
 fn python() -> Option<String> {
     let python = std::env::var("PYTHON").unwrap_or("python3".into());
@@ -294,7 +404,8 @@ fn numpy_computes_every_dumped_tensor_again() {
         return;
     };
     let dir = scratch("audit-numpy");
-    for (name, preset, changes) in MODELS {
+    let plain = MODELS.iter().map(|&(name, preset, changes)| (name, preset, changes, 0));
+    for (name, preset, changes, drawn) in plain.chain(EDITED.iter().copied()) {
         let file = dump(&dir, name, preset, changes);
         let output = recompute(&python, &file);
         let text = stdout(&output);
@@ -304,8 +415,9 @@ fn numpy_computes_every_dumped_tensor_again() {
         // What a step starts from: the drawn rows, and each parameter with its moments.
         let count = |word: &str| text.lines().filter(|line| line.ends_with(word)).count();
         let updated = tensors.names().iter().filter(|name| name.starts_with("after/")).count();
-        assert_eq!(count("  input"), 1 + updated, "{name}");
-        assert_eq!(count("  ok"), tensors.len() - 1 - updated, "{name}: a line for each tensor");
+        assert_eq!(count("  input"), 1 + drawn + updated, "{name}");
+        let computed = tensors.len() - 1 - drawn - updated;
+        assert_eq!(count("  ok"), computed, "{name}: a line for each tensor");
         for tensor in ["tokens", "loss", "logits", "grad/embed.W_E", "after/adam_v/embed.W_E"] {
             assert!(tensors.names().contains(&tensor), "{name}: {tensor}");
         }

@@ -20,6 +20,11 @@ use kernels::matmul::{
     Dims, Start, matmul_nn, matmul_nn_act, matmul_nn_ref, matmul_nt, matmul_nt_ref, matmul_tn,
     matmul_tn_ref,
 };
+use kernels::mix::{
+    distance, distance_backward, distance_backward_ref, distance_ref, mix, mix_backward,
+    mix_backward_ref, mix_ref, perturb, perturb_backward_r, perturb_backward_ref,
+    perturb_backward_u, perturb_ref,
+};
 use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
 use kernels::{Real, Write, lanes, parallel};
 use proptest::prelude::*;
@@ -282,6 +287,42 @@ fn check_gather(rows: usize, entries: usize, cols: usize, values: &mut Values) {
     }
 }
 
+fn check_mix(rows: usize, cols: usize, values: &mut Values) {
+    let (x, u, dy) = (values.vec(rows * cols), values.vec(rows * cols), values.vec(rows * cols));
+    let (r, dr) = (values.vec(rows), values.vec(rows));
+    let (pi, old, old_r) = (values.indices(rows, rows), values.vec(rows * cols), values.vec(rows));
+    let (shape, alpha) = (format!("({rows}, {cols})"), 0.3);
+    let (mut y, mut want) = (vec![f32::NAN; rows * cols], vec![f32::NAN; rows * cols]);
+    mix(&x, &pi, alpha, &mut y, cols);
+    mix_ref(&x, &pi, alpha, &mut want, cols);
+    same(&format!("mix {shape}"), &y, &want);
+    perturb(&x, &r, &u, &mut y, cols);
+    perturb_ref(&x, &r, &u, &mut want, cols);
+    same(&format!("perturb {shape}"), &y, &want);
+    let (mut far, mut want) = (vec![f32::NAN; rows], vec![f32::NAN; rows]);
+    distance(&x, &pi, alpha, &mut far, cols);
+    distance_ref(&x, &pi, alpha, &mut want, cols);
+    same(&format!("distance {shape}"), &far, &want);
+    for write in WRITES {
+        let what = format!("{shape} {write:?}");
+        let (mut dx, mut want) = (before(write, &old), before_ref(write, &old));
+        mix_backward(&dy, &pi, alpha, &mut dx, cols, write);
+        mix_backward_ref(&dy, &pi, alpha, &mut want, cols);
+        same(&format!("dx of mix {what}"), &dx, &want);
+        let (mut dx, mut want) = (before(write, &old), before_ref(write, &old));
+        distance_backward(&x, &pi, alpha, &far, &dr, &mut dx, cols, write);
+        distance_backward_ref(&x, &pi, alpha, &far, &dr, &mut want, cols);
+        same(&format!("dx of distance {what}"), &dx, &want);
+        let (mut to_r, mut to_u) = (before(write, &old_r), before(write, &old));
+        let (mut want_r, mut want_u) = (before_ref(write, &old_r), before_ref(write, &old));
+        perturb_backward_r(&u, &dy, &mut to_r, cols, write);
+        perturb_backward_u(&r, &dy, &mut to_u, cols, write);
+        perturb_backward_ref(&r, &u, &dy, &mut want_r, &mut want_u, cols);
+        same(&format!("dr of perturb {what}"), &to_r, &want_r);
+        same(&format!("du of perturb {what}"), &to_u, &want_u);
+    }
+}
+
 fn check_add_and_pass(n: usize, values: &mut Values) {
     let (a, b) = (values.vec(n), values.vec(n));
     let mut y = vec![f32::NAN; n];
@@ -388,6 +429,7 @@ fn row_kernels_have_the_bits_of_their_references_at_every_edge_of_a_vector() {
                 check_cross_entropy(rows, cols, &mut values);
                 check_column_sums(rows, cols, &mut values);
                 check_gather(rows, 1 + rows / 2, cols, &mut values);
+                check_mix(rows, cols, &mut values);
             }
         }
     }
@@ -469,6 +511,7 @@ fn threads_do_not_change_the_bits_of_a_row_kernel() {
         on_all_threads(n, || {
             check_column_sums(rows, cols, &mut values());
             check_gather(rows, 61, cols, &mut values());
+            check_mix(rows, cols, &mut values());
             check_add_and_pass(n, &mut values());
         });
     }
@@ -538,6 +581,7 @@ proptest! {
             check_cross_entropy(rows, cols, &mut values);
             check_column_sums(rows, cols, &mut values);
             check_gather(rows, entries, cols, &mut values);
+            check_mix(rows, cols, &mut values);
             check_add_and_pass(rows * cols, &mut values);
             check_adamw(rows * cols, &mut values);
         });
@@ -746,6 +790,14 @@ fn a_nan_reaches_every_output_of_a_row_kernel_that_depends_on_it_and_no_other() 
     let back = |dy: &[f32]| filled(n, |dtable| scatter(dy, &idx, dtable, cols, Write::Set));
     check_nan("scatter", &dy, back, |i, o| entry(o, i));
 
+    let both = |i: usize, o: usize| same_row(i, o) || i / cols == idx[o / cols] as usize;
+    let mixed = |x: &[f32]| filled(n, |y| mix(x, &idx, 0.3, y, cols));
+    check_nan("mix", &x, mixed, |i, o| same_column(i, o) && both(i, o));
+    let back = |dy: &[f32]| filled(n, |dx| mix_backward(dy, &idx, 0.3, dx, cols, Write::Set));
+    check_nan("mix's gradient", &dy, back, |i, o| same_column(i, o) && both(o, i));
+    let far = |x: &[f32]| filled(rows, |r| distance(x, &idx, 0.3, r, cols));
+    check_nan("distance", &x, far, |i, o| both(i, o * cols));
+
     let updated = |g: &[f32]| {
         let (mut p, mut m, mut v) = (x.clone(), vec![0.0; n], vec![0.0; n]);
         let finite = adamw(&mut p, g, &mut m, &mut v, STEP);
@@ -822,8 +874,11 @@ fn every_public_kernel_is_called_in_this_file() {
         let source = std::fs::read_to_string(&path).expect("a source file");
         let calls = include_str!("bits.rs");
         // exp, ln, … are called through `Real` by the references and measured in oracles.rs; the
-        // spectral kernels have their references' bits checked beside them.
+        // spectral kernels and the norm have their references' bits checked beside them, and
+        // eigenvectors.rs holds the eigenvectors against faer's.
         let elsewhere = [
+            "norm.rs",
+            "eigenvectors.rs",
             "elementary.rs",
             "covariance.rs",
             "tridiagonal.rs",

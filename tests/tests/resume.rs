@@ -88,38 +88,31 @@ fn a_truncated_newest_checkpoint_is_passed_over_with_a_sentence() {
 
 #[test]
 fn threads_change_no_bit_of_a_run() {
-    // A batch large enough that the products are split.
-    let arguments = |threads| {
-        vec![
-            "run",
-            "entropy-paper-add",
-            "--steps",
-            "12",
-            "--set",
-            "eval.every=5",
-            "--set",
-            "checkpoint.every=6",
-            "--threads",
-            threads,
-        ]
-    };
-    let results: Vec<_> = ["1", "2", "3", "7"]
-        .into_iter()
-        .map(|threads| {
-            let dir = scratch(&format!("threads-{threads}"));
-            let output = run_in(&dir, &arguments(threads));
-            assert!(output.status.success(), "{}", stderr(&output));
-            let run = only_run(&dir.join("runs"));
-            let result = (
-                fs::read_to_string(run.join("metrics.jsonl")).unwrap(),
-                fs::read(run.join("checkpoints/step-0000012.safetensors")).unwrap(),
-            );
-            fs::remove_dir_all(dir).unwrap();
-            result
-        })
-        .collect();
-    for other in &results[1..] {
-        assert_same(other, &results[0]);
+    // A batch large enough that the products are split, and what is done to it.
+    for experiment in ["entropy-paper-add", "entropy-mixing"] {
+        let arguments = |threads| {
+            let mut all = vec!["run", experiment, "--steps", "12", "--threads", threads];
+            all.extend(["--set", "eval.every=5", "--set", "checkpoint.every=6"]);
+            all
+        };
+        let results: Vec<_> = ["1", "2", "3", "7"]
+            .into_iter()
+            .map(|threads| {
+                let dir = scratch(&format!("threads-{threads}"));
+                let output = run_in(&dir, &arguments(threads));
+                assert!(output.status.success(), "{}", stderr(&output));
+                let run = only_run(&dir.join("runs"));
+                let result = (
+                    fs::read_to_string(run.join("metrics.jsonl")).unwrap(),
+                    fs::read(run.join("checkpoints/step-0000012.safetensors")).unwrap(),
+                );
+                fs::remove_dir_all(dir).unwrap();
+                result
+            })
+            .collect();
+        for other in &results[1..] {
+            assert_same(other, &results[0]);
+        }
     }
 }
 

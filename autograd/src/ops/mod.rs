@@ -4,9 +4,12 @@ mod act;
 mod add;
 mod attention;
 mod cross_entropy;
+mod distance;
 mod gather;
 mod layer_norm;
 mod linear;
+mod mix;
+mod perturb;
 mod softmax;
 
 pub use cross_entropy::CrossEntropy;
@@ -58,6 +61,9 @@ pub fn registry() -> Vec<Case> {
     cases.extend(layer_norm::cases());
     cases.extend(attention::cases());
     cases.extend(cross_entropy::cases());
+    cases.extend(mix::cases());
+    cases.extend(distance::cases());
+    cases.extend(perturb::cases());
     cases
 }
 

@@ -2,6 +2,7 @@
 
 use super::dump::Dump;
 use crate::config::Config;
+use crate::observe::norms::norm;
 use crate::train::Trainer;
 use anyhow::{Result, bail};
 use autograd::gradcheck::{OpCheck, check_op, relative};
@@ -21,6 +22,8 @@ pub struct Checks {
     pub optimiser_error: f64,
     /// Of H̃.
     pub entropy_error: f64,
+    /// The norm that the parameters were given after the update, and the one that they have.
+    pub norm: Option<(f64, f64)>,
 }
 
 /// Makes the update of `step`, checks all of it, and dumps it if a path is given.
@@ -70,11 +73,13 @@ pub fn check(
         });
         optimiser_error = optimiser_error.max(relative(pairs));
     }
+    let target = trainer.rescale(step)?;
+    let norm = target.map(|target| (target, norm(&trainer.model().tape)));
     if let (Some(dump), Some(path)) = (&mut dump, dump_path) {
-        dump.after(trainer);
+        dump.after(trainer, target);
         dump.write(path)?;
     }
-    Ok(Checks { ops, optimiser_error, entropy_error })
+    Ok(Checks { ops, optimiser_error, entropy_error, norm })
 }
 
 /// H̃ of a hook at the last position: covariance and Householder in plain loops, then the kernel's QL.

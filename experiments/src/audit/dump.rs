@@ -3,12 +3,14 @@
 //! ```text
 //! rows, tokens, labels           (b), (b, n_ctx), (b), u32: the batch
 //! index/<result>                 the index list of the op that writes <result>, u32
+//! intervene.noise                (b, d): what an op reads that no op has written
 //! <parameter>                    before the update; in TransformerLens's axes, as in checkpoints
 //! <activation>                   (rows, cols); unnamed ones as op07.gather, op07.layer_norm.stats
 //! grad/<name>                    the loss's gradient of a parameter or activation
 //! adam_m/<parameter>, adam_v/…   the moments before the update
 //! after/<…>                      parameter and moments after it
-//! metadata "plateau"             JSON: config, step, optimiser, parameters, ops
+//! metadata "plateau"             JSON: config, step, optimiser, parameters, ops, norm (what the
+//!                                parameters were rescaled to after the update, or null)
 //! ```
 
 use crate::config::Config;
@@ -51,6 +53,13 @@ impl Dump {
         }
         for op in tape.ops() {
             let outputs = op.outputs();
+            for x in op.inputs() {
+                // All others are parameters or results of ops before.
+                let (name, (rows, cols)) = (tape.label(x), tape.shape(x));
+                if !dump.tensors.contains_key(&name) {
+                    dump.real(name, vec![rows, cols], tape.value(x));
+                }
+            }
             if let Some(index) = op.index() {
                 let list = tape.store().entries(index);
                 dump.whole(&format!("index/{}", tape.label(outputs[0])), vec![list.len()], list);
@@ -86,8 +95,9 @@ impl Dump {
         dump
     }
 
-    /// What the update has made of parameters and moments.
-    pub fn after(&mut self, trainer: &mut Trainer) {
+    /// What the update has made of parameters and moments, and the norm that they were given.
+    pub fn after(&mut self, trainer: &mut Trainer, norm: Option<f64>) {
+        self.about["norm"] = norm.into();
         let (model, optimiser) = trainer.parts();
         for (param, slot) in model.params().iter().zip(optimiser.slots()) {
             let name = &param.name;

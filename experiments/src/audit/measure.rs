@@ -41,12 +41,16 @@ pub struct Bandwidth {
 pub struct Times {
     pub draw: f64,
     pub load: f64,
+    /// What interventions draw; 0 where they draw nothing.
+    pub disturb: f64,
     /// By op.
     pub forward: Vec<f64>,
     pub loss: f64,
     /// By op; 0 where the loss does not read it.
     pub backward: Vec<f64>,
     pub optimiser: f64,
+    /// The norm's rescaling; 0 where there is none.
+    pub rescale: f64,
     pub entropy: f64,
     /// Whole steps without hooks, the entropy apart: the mean of the quietest, and all.
     pub step: f64,
@@ -61,16 +65,18 @@ pub struct Times {
 struct Parts {
     draw: f64,
     load: f64,
+    disturb: f64,
     forward: Vec<f64>,
     loss: f64,
     backward: Vec<f64>,
     optimiser: f64,
+    rescale: f64,
 }
 
 impl Parts {
     fn sum(&self) -> f64 {
         let ops: f64 = self.forward.iter().chain(&self.backward).sum();
-        self.draw + self.load + ops + self.loss + self.optimiser
+        self.draw + self.load + self.disturb + ops + self.loss + self.optimiser + self.rescale
     }
 }
 
@@ -86,16 +92,17 @@ impl Laps {
     }
 }
 
-/// Measures steps from `first` on.
+/// Measures steps after `audited`, up to where an intervention would start or end: there the last one
+/// again and again.
 ///
 /// # Errors
 /// If a loss or gradient is not finite.
-pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
+pub fn times(trainer: &mut Trainer, audited: u64, threads: u16) -> Result<Times> {
     let ops = trainer.model().tape.ops().count();
     let (mut peak, mut bandwidth) = (fma_peak(), bandwidths(threads));
     let (mut plain, mut hooked, mut entropy) = (Vec::new(), Vec::new(), Vec::new());
     let begun = Instant::now();
-    let mut step = first;
+    let mut step = trainer.after(audited);
     for round in 0.. {
         let mut laps = Laps(Instant::now());
         trainer.forward(step)?;
@@ -104,7 +111,7 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
         laps.ms();
         trainer.update(step)?;
         let whole = forward + laps.ms();
-        step += 1;
+        step = trainer.after(step);
 
         let mut parts =
             Parts { forward: vec![0.0; ops], backward: vec![0.0; ops], ..Parts::default() };
@@ -113,6 +120,9 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
         parts.draw = laps.ms();
         trainer.load();
         parts.load = laps.ms();
+        if trainer.disturb(step) {
+            parts.disturb = laps.ms();
+        }
         let model = trainer.parts().0;
         model.tape.forward_with(|i| parts.forward[i] = laps.ms());
         black_box(model.tape.loss_and_hits(model.loss));
@@ -126,7 +136,10 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
         if !finite {
             bail!(trainer.not_finite(step, "a gradient"));
         }
-        step += 1;
+        if trainer.rescale(step)?.is_some() {
+            parts.rescale = laps.ms();
+        }
+        step = trainer.after(step);
         if round >= WARM {
             plain.push(whole);
             hooked.push(parts);
@@ -150,10 +163,12 @@ pub fn times(trainer: &mut Trainer, first: u64, threads: u16) -> Result<Times> {
     Ok(Times {
         draw: mean(&|p| p.draw),
         load: mean(&|p| p.load),
+        disturb: mean(&|p| p.disturb),
         forward: (0..ops).map(|i| mean(&|p| p.forward[i])).collect(),
         loss: mean(&|p| p.loss),
         backward: (0..ops).map(|i| mean(&|p| p.backward[i])).collect(),
         optimiser: mean(&|p| p.optimiser),
+        rescale: mean(&|p| p.rescale),
         entropy: quietest(entropy),
         step: quietest(plain.clone()),
         steps: Spread::of(plain),

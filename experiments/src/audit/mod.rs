@@ -149,7 +149,7 @@ fn audit(args: &AuditArgs) -> Result<()> {
     }
     let (config, mut trainer, step) = trainer(&args.experiment, &args.set, args.step)?;
     let checks = check::check(&mut trainer, &config, step, args.dump.as_deref())?;
-    let times = measure::times(&mut trainer, step + 1, args.threads)?;
+    let times = measure::times(&mut trainer, step, args.threads)?;
     let ledger = ledger(args, &config, &trainer, step, &checks, &times);
     if let Some(path) = &args.page {
         write_whole(path, page::html(&ledger).as_bytes())?;

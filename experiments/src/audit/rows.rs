@@ -4,7 +4,7 @@ use super::check::Checks;
 use super::measure::{Bandwidth, Times, of_size};
 use crate::config::{Config, ModelConfig};
 use crate::train::Trainer;
-use autograd::gradcheck::OpCheck;
+use autograd::gradcheck::{OpCheck, relative};
 use autograd::{Op, Tape, Var};
 use serde::Serialize;
 
@@ -159,6 +159,28 @@ pub fn step(config: &Config, trainer: &Trainer, checks: &Checks, times: &Times) 
     let lists = 4 * batch * (2 * n_ctx(config) as u64 + 1);
     // The row number, and of that row the pair and the answer, are read.
     add(Row { bytes: 16 * batch + lists, kept_bytes: lists, ..load }, times.load);
+    if let Some(mixing) = trainer.interventions().mixing().filter(|m| m.is_recorded()) {
+        let mut files = vec![
+            "experiments/src/intervene/mixing.rs",
+            "experiments/src/intervene/derangement.rs",
+            "experiments/src/seed.rs",
+        ];
+        let (mut formula, mut bytes) = (
+            "π: a uniformly random derangement of the batch, from the stream (seed, \"derangement\", step)"
+                .to_string(),
+            4 * batch,
+        );
+        let noise = tape.find("intervene.noise").map(|u| tape.value(u).len() as u64);
+        if let Some(values) = noise {
+            formula += "; u: standard normal rows at length 1, from (seed, \"sham\", step)";
+            files.push("kernels/src/norm.rs");
+            bytes += 4 * values;
+        }
+        let draw = Row::other(Pass::Batch, "draw", mixing.site(), &formula, &files);
+        // Of the noise: squares, their sum, the scaling.
+        let flops = 3 * noise.unwrap_or(0);
+        add(Row { flops, bytes, kept_bytes: bytes, ..draw }, times.disturb);
+    }
 
     let ops: Vec<(usize, &dyn Op)> = tape.ops().enumerate().collect();
     for &(i, op) in &ops {
@@ -197,6 +219,25 @@ pub fn step(config: &Config, trainer: &Trainer, checks: &Checks, times: &Times) 
         ..adamw
     };
     add(adamw, times.optimiser);
+    if let Some((target, reached)) = checks.norm {
+        let rescale = Row::other(
+            Pass::Optimiser,
+            "rescale",
+            "every parameter",
+            &format!("p = p·(‖baseline‖/‖p‖), ‖baseline‖ = {target:.6} after this step"),
+            &["experiments/src/intervene/norm.rs", "kernels/src/norm.rs"],
+        );
+        let params = matrices(tape, tape.params());
+        let rescale = Row {
+            inputs: params.clone(),
+            outputs: params,
+            flops: 3 * n,
+            bytes: 8 * n,
+            error: Some(relative([(reached, target)].into_iter())),
+            ..rescale
+        };
+        add(rescale, times.rescale);
+    }
     rows
 }
 

@@ -1,8 +1,10 @@
 //! Changing one field of a config by its path: `set(&mut table, "optim.lr", "3e-4")`.
 //!
-//! All fields of a config are required, so a path either names a field that is there or is a mistake.
+//! A path names a field that is there, or one of an optional section, which it may begin; any other is
+//! a mistake.
 
 use super::ConfigError;
+use super::intervene::OPTIONAL;
 use toml::{Table, Value};
 
 /// Sets the field at a dotted path.
@@ -16,10 +18,17 @@ pub fn set(table: &mut Table, path: &str, value: &str) -> Result<(), ConfigError
     let value = read_value(path, value)?;
     let message = unknown(table, path);
     let (parents, key) = path.rsplit_once('.').unwrap_or(("", path));
-    let parent = parents
-        .split('.')
-        .filter(|p| !p.is_empty())
-        .try_fold(&mut *table, |t, p| t.get_mut(p).and_then(Value::as_table_mut));
+    let optional = OPTIONAL.contains(&path);
+    let mut parent = parents.split('.').filter(|p| !p.is_empty()).try_fold(&mut *table, |t, p| {
+        if optional && !t.contains_key(p) {
+            t.insert(p.to_owned(), Value::Table(Table::new()));
+        }
+        t.get_mut(p).and_then(Value::as_table_mut)
+    });
+    if let Some(parent) = parent.as_mut().filter(|parent| optional && !parent.contains_key(key)) {
+        parent.insert(key.to_owned(), value);
+        return Ok(());
+    }
     match parent.and_then(|t| t.get_mut(key)) {
         Some(Value::Table(inner)) => Err(ConfigError::Set(format!(
             "`{path}` is a table: set one of its keys, {}",
@@ -87,6 +96,7 @@ fn keys(table: &Table) -> String {
 fn closest(table: &Table, path: &str) -> Option<String> {
     let mut paths = Vec::new();
     collect(table, "", &mut paths);
+    paths.extend(OPTIONAL.iter().map(|path| path.to_string()));
     let last = |p: &str| p.rsplit('.').next().unwrap_or(p).to_owned();
     if let Some(same) = paths.iter().find(|p| last(p) == last(path)) {
         return Some(same.clone());

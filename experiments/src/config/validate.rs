@@ -1,5 +1,6 @@
 //! What no run can have, said in one sentence each: which key, its value, what was expected.
 
+use super::intervene::{InterveneConfig, MixingConfig, NormConfig};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
 use crate::tasks::modular::is_prime;
 use crate::tasks::train_count;
@@ -24,6 +25,12 @@ macro_rules! require {
     };
 }
 
+/// Whether a name can be a folder's, on every system.
+fn can_be_a_folder(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+}
+
 impl Config {
     /// Checks every value against what a run can have.
     ///
@@ -35,9 +42,8 @@ impl Config {
             "schema = {}: this plateau reads schema {SCHEMA}",
             self.schema
         );
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         require!(
-            !self.name.is_empty() && !self.name.starts_with('.') && self.name.chars().all(plain),
+            can_be_a_folder(&self.name),
             "name = {:?}: it becomes a folder's name, so letters, digits, `-`, `_` and `.` only, \
              and no `.` at the start",
             self.name
@@ -49,6 +55,7 @@ impl Config {
         self.validate_model()?;
         self.validate_optim()?;
         self.validate_observers()?;
+        self.validate_interventions()?;
         self.validate_memory()
     }
 
@@ -175,6 +182,60 @@ impl Config {
                 known.join(", ")
             );
             require!(!s.at[..i].contains(name), "spectral.at: {name:?} stands there twice");
+        }
+        Ok(())
+    }
+
+    fn validate_interventions(&self) -> Result<(), String> {
+        if let Some(intervene) = &self.intervene {
+            let InterveneConfig { mixing, norm, labels } = intervene;
+            require!(
+                mixing.is_some() || norm.is_some() || labels.is_some(),
+                "[intervene]: it is empty; to do nothing, leave it out"
+            );
+            let mixing_time = mixing.iter().map(|m| ("mixing", m.from, m.until));
+            let norm_time = norm.iter().map(|n| ("norm", n.from, n.until));
+            for (key, from, until) in mixing_time.chain(norm_time) {
+                require!(
+                    from < until,
+                    "intervene.{key}.until = {until}: must be above intervene.{key}.from = {from}"
+                );
+            }
+            if let Some(MixingConfig { site, alpha, .. }) = mixing {
+                require!(
+                    *alpha > 0.0 && *alpha <= 1.0,
+                    "intervene.mixing.alpha = {alpha}: must be above 0 and at most 1"
+                );
+                let known = self.model.sites();
+                require!(
+                    known.contains(site),
+                    "intervene.mixing.site: this model has no {site:?} at the last position; it has {}",
+                    known.join(", ")
+                );
+                let batch = match self.optim.batch {
+                    Batch::Full => self.train_count(),
+                    Batch::Size(size) => size,
+                };
+                require!(
+                    batch >= 2,
+                    "optim.batch = {batch}: mixing needs at least 2 pairs, for each has another as \
+                     its partner"
+                );
+            }
+            if let Some(NormConfig { baseline, .. }) = norm {
+                require!(
+                    can_be_a_folder(baseline),
+                    "intervene.norm.baseline = {baseline:?}: it is a folder's name, so letters, \
+                     digits, `-`, `_` and `.` only, and no `.` at the start"
+                );
+            }
+            require!(
+                labels.as_ref().is_none_or(|labels| labels.shuffled),
+                "intervene.labels.shuffled = false: to shuffle nothing, leave the section out"
+            );
+        }
+        if let Some(stop) = &self.stop {
+            require!(stop.past_grok > 0, "stop.past_grok = 0: must be at least 1");
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 //! Pairs go through a forward-only recording in chunks of the probe's size, in the split's order; so
 //! the first chunk of either set *is* its fixed probe, and its spectra cost no extra forward pass.
 
+use super::norms::{GROUPS, norm, norms};
 use super::spectra::Spectra;
-use crate::config::Config;
+use crate::config::{Config, TaskConfig};
 use crate::tasks::{Split, Task};
 use crate::train::record;
 use autograd::Tape;
@@ -16,6 +17,7 @@ pub struct Evaluator {
     model: Recorded,
     spectra: Spectra,
     chunk: usize,
+    modulus: Option<usize>, // of a task whose answers are a circle
 }
 
 impl Evaluator {
@@ -25,11 +27,15 @@ impl Evaluator {
         let purpose = Purpose { capacity: chunk, training: false, positions: Positions::Last };
         let model = record(config, purpose);
         let spectra = Spectra::new(&model, &config.spectral.at);
-        Evaluator { model, spectra, chunk }
+        let modulus = match &config.task {
+            TaskConfig::Modular(task) => Some(task.p),
+            TaskConfig::Permutation(_) => None,
+        };
+        Evaluator { model, spectra, chunk, modulus }
     }
 
     /// Loss and accuracy on both sets, every spectral reading of both probes, and the L2 norm of all
-    /// parameters, as (key, value).
+    /// parameters and of each group, as (key, value).
     ///
     /// # Errors
     /// A sentence, if an activation is not finite.
@@ -51,9 +57,15 @@ impl Evaluator {
                 loss += chunk_loss;
                 hits += chunk_hits;
                 if i == 0 {
-                    self.spectra
-                        .all(&self.model, set, &mut spectra)
-                        .map_err(|e| format!("the {set} probe: {e}"))?;
+                    let sentence = |e| format!("the {set} probe: {e}");
+                    self.spectra.all(&self.model, set, &mut spectra).map_err(sentence)?;
+                    if let Some(p) = self.modulus.filter(|_| set == "train") {
+                        let answers: Vec<u32> =
+                            chunk.iter().map(|&row| task.labels[row as usize]).collect();
+                        self.spectra
+                            .fourier(&self.model, set, &answers, p, &mut spectra)
+                            .map_err(sentence)?;
+                    }
                 }
             }
             let pairs = rows.len() as f64;
@@ -62,12 +74,9 @@ impl Evaluator {
             log.append(&mut spectra);
         }
         log.push(("norm".to_string(), norm(trained)));
+        for (group, norm) in GROUPS.iter().zip(norms(trained)) {
+            log.extend(norm.map(|norm| (format!("norm/{group}"), norm)));
+        }
         Ok(log)
     }
-}
-
-/// The L2 norm of all parameters.
-pub fn norm(tape: &Tape) -> f64 {
-    let squares = |x: &f32| f64::from(*x) * f64::from(*x);
-    tape.params().iter().flat_map(|&p| tape.value(p)).map(squares).sum::<f64>().sqrt()
 }

@@ -2,5 +2,7 @@
 //! the parameters, and the milestones found in them.
 
 pub mod evaluate;
+pub mod fourier;
 pub mod milestones;
+pub mod norms;
 pub mod spectra;

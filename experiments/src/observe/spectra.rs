@@ -2,8 +2,10 @@
 //! eigenvalues of their covariance (arXiv:2604.13123, equation of H̃).
 //!
 //! A reading is named `spectral/<set>/<hook>/<centred|uncentred>/normalised_entropy`, where the set is
-//! `batch` (the training step's own activations), `train` or `test` (the fixed probes).
+//! `batch` (the training step's own activations), `train` or `test` (the fixed probes). The fixed probes
+//! have a `participation_ratio`, (Σλ)²/Σλ², too, and the train probe a `fourier` (`fourier.rs`).
 
+use super::fourier::{LEADING, alignment};
 use autograd::Var;
 use kernels::spectrum::{Centring, SpectrumError, SpectrumMeter};
 use models::Recorded;
@@ -22,29 +24,37 @@ struct Hook {
 }
 
 impl Hook {
-    /// Takes in the activations of the active examples at the last position.
-    fn read(&mut self, model: &Recorded) -> Result<(), SpectrumError> {
+    /// The activations of the active examples at the last position, row by row.
+    fn rows<'a>(&self, model: &'a Recorded) -> impl Iterator<Item = &'a [f32]> + use<'a> {
         let (rows, cols) = model.tape.shape(self.var);
+        // In a deeper model the earlier blocks are computed at every position.
         let per_example = (rows / model.tape.examples()).max(1);
+        let all = model.tape.value(self.var).chunks_exact(per_example * cols);
+        all.map(move |example| &example[(per_example - 1) * cols..])
+    }
+
+    /// Takes them in.
+    fn read(&mut self, model: &Recorded) -> Result<(), SpectrumError> {
         self.meter.clear();
-        if per_example == 1 {
+        if model.tape.shape(self.var).0 == model.tape.examples() {
             return self.meter.push(model.tape.value(self.var));
         }
-        // In a deeper model the earlier blocks are computed at every position.
-        for example in model.tape.value(self.var).chunks_exact(per_example * cols) {
-            self.meter.push(&example[(per_example - 1) * cols..])?;
-        }
-        Ok(())
+        self.rows(model).try_for_each(|row| self.meter.push(row))
     }
 }
 
-/// The name of a reading in the metrics.
+/// The name of a reading of H̃ in the metrics.
 pub fn key(set: &str, hook: &str, centring: Centring) -> String {
+    reading(set, hook, centring, "normalised_entropy")
+}
+
+/// The name of any reading.
+fn reading(set: &str, hook: &str, centring: Centring, what: &str) -> String {
     let centring = match centring {
         Centring::Centred => "centred",
         Centring::Uncentred => "uncentred",
     };
-    format!("spectral/{set}/{hook}/{centring}/normalised_entropy")
+    format!("spectral/{set}/{hook}/{centring}/{what}")
 }
 
 impl Spectra {
@@ -84,10 +94,40 @@ impl Spectra {
         for hook in &mut self.hooks {
             hook.read(model)?;
             for centring in [Centring::Centred, Centring::Uncentred] {
-                let entropy = hook.meter.spectrum(centring)?.normalised_entropy;
-                log.push((key(set, &hook.name, centring), entropy));
+                let spectrum = hook.meter.spectrum(centring)?;
+                log.push((key(set, &hook.name, centring), spectrum.normalised_entropy));
+                let ratio = reading(set, &hook.name, centring, "participation_ratio");
+                log.push((ratio, spectrum.participation_ratio));
             }
         }
+        Ok(())
+    }
+
+    /// The Fourier alignment of the first hook, centred, over the active rows, which have these answers
+    /// modulo p; added to `log`. Comes after [`Spectra::all`] of the same rows.
+    ///
+    /// # Errors
+    /// If an inverse iteration does not converge (not seen so far).
+    pub fn fourier(
+        &mut self,
+        model: &Recorded,
+        set: &str,
+        answers: &[u32],
+        p: usize,
+        log: &mut Vec<(String, f64)>,
+    ) -> Result<(), SpectrumError> {
+        let hook = &mut self.hooks[0];
+        let rank = hook.meter.spectrum(Centring::Centred)?.rank;
+        let (values, vectors) = hook.meter.leading(Centring::Centred, LEADING.min(rank))?;
+        let dim = vectors.len() / values.len().max(1);
+        let mut y = Vec::with_capacity(answers.len() * values.len());
+        for row in hook.rows(model) {
+            let project =
+                |v: &[f64]| v.iter().zip(row).map(|(v, &z)| v * f64::from(z)).sum::<f64>();
+            y.extend(vectors.chunks_exact(dim.max(1)).map(project));
+        }
+        let alignment = alignment(&y, answers, p);
+        log.push((reading(set, &hook.name, Centring::Centred, "fourier"), alignment));
         Ok(())
     }
 }

@@ -171,7 +171,6 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    #[ignore = "the config sections [stop] and [intervene] are not there yet"]
     fn every_group_of_every_scale_resolves_to_valid_configs() {
         for scale in Scale::ALL {
             let groups = groups(scale);

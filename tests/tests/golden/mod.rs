@@ -96,8 +96,8 @@ impl Case {
     /// Records the model; p symbols and p classes, whatever they stand for.
     pub fn record(&self, purpose: Purpose) -> Recorded {
         match &self.model {
-            Model::OneLayer(c) => one_layer(c, self.p, self.p, purpose),
-            Model::Mlp(c) => mlp(c, self.p, self.p, purpose),
+            Model::OneLayer(c) => one_layer(c, self.p, self.p, purpose, None),
+            Model::Mlp(c) => mlp(c, self.p, self.p, purpose, None),
         }
     }
 

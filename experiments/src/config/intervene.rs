@@ -1,0 +1,309 @@
+//! The optional sections: what is done to a run, and when it ends before its last step.
+//!
+//! A section that is absent does nothing and is no part of the hash; one that is there has every
+//! field. `--set intervene.mixing.alpha=0.3` may begin a section that the file does not have.
+
+use super::Config;
+use serde::{Deserialize, Serialize};
+
+/// Every path of an optional section, for `--set`.
+pub const OPTIONAL: &[&str] = &[
+    "intervene.mixing.site",
+    "intervene.mixing.alpha",
+    "intervene.mixing.from",
+    "intervene.mixing.until",
+    "intervene.mixing.sham",
+    "intervene.norm.baseline",
+    "intervene.norm.from",
+    "intervene.norm.until",
+    "intervene.labels.shuffled",
+    "stop.past_grok",
+];
+
+/// The `[intervene]` table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterveneConfig {
+    /// Representations are mixed, or disturbed as much by noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixing: Option<MixingConfig>,
+    /// The norm of all parameters follows that of another run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm: Option<NormConfig>,
+    /// There is no rule to find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelsConfig>,
+}
+
+/// The `[intervene.mixing]` table: zᵢ ← (1 − α)·zᵢ + α·z_π(i) in the forward of a training step, π a
+/// fresh derangement of the batch at every step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixingConfig {
+    /// The activation z, by name: a hook at the last position.
+    pub site: String,
+    /// α, above 0 and at most 1.
+    pub alpha: f64,
+    /// The first step with it.
+    pub from: u64,
+    /// The first step without it.
+    pub until: u64,
+    /// Noise instead: zᵢ ← zᵢ + α·‖z_π(i) − zᵢ‖·uᵢ, uᵢ a random unit vector; as far, nowhere in
+    /// particular. The amplitude passes no gradient on.
+    pub sham: bool,
+}
+
+/// The `[intervene.norm]` table: after an update all parameters are multiplied by one number, so that
+/// their norm is the baseline's at that step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NormConfig {
+    /// Name of the experiment whose run is the baseline; see [`Config::baseline`].
+    pub baseline: String,
+    /// The first step with it.
+    pub from: u64,
+    /// The first step without it.
+    pub until: u64,
+}
+
+/// The `[intervene.labels]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelsConfig {
+    /// The answers of all pairs are permuted at random. Always true.
+    pub shuffled: bool,
+}
+
+/// The `[stop]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopConfig {
+    /// The run ends so many steps after T_grok, and at `steps` at the latest.
+    pub past_grok: u64,
+}
+
+impl Config {
+    /// The same experiment with nothing done to it.
+    pub fn without_interventions(&self) -> Config {
+        Config { intervene: None, ..self.clone() }
+    }
+
+    /// The run whose norm `[intervene.norm]` follows: this one without interventions, under the
+    /// baseline's name.
+    pub fn baseline(&self) -> Option<Config> {
+        let name = self.intervene.as_ref()?.norm.as_ref()?.baseline.clone();
+        Some(Config { name, ..self.without_interventions() })
+    }
+
+    /// The last step of a run that groks at this step, if it has.
+    pub fn last_step(&self, t_grok: Option<u64>) -> u64 {
+        match (&self.stop, t_grok) {
+            (Some(stop), Some(t_grok)) => self.steps.min(t_grok.saturating_add(stop.past_grok)),
+            _ => self.steps,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets::PRESETS;
+    use toml::{Table, Value};
+
+    const TEXT: &str = include_str!("../../presets/entropy-paper-add.toml");
+    const EVERYTHING: &str = r#"
+[intervene.mixing]
+site = "ln_final.hook_out"
+alpha = 0.3
+from = 0
+until = 50_000
+sham = false
+[intervene.norm]
+baseline = "entropy-paper-add"
+from = 10
+until = 20
+[intervene.labels]
+shuffled = true
+[stop]
+past_grok = 10_000
+"#;
+
+    fn everything() -> Config {
+        Config::from_toml(&format!("{TEXT}{EVERYTHING}"), "t").unwrap()
+    }
+
+    fn with(changes: &[(&str, &str)]) -> Result<Config, String> {
+        let changes: Vec<_> = changes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Config::from_toml_with(TEXT, "t", &changes).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn absent_sections_leave_no_trace() {
+        let config = with(&[]).unwrap();
+        assert_eq!((&config.intervene, &config.stop), (&None, &None));
+        assert!(!config.to_toml().contains("intervene") && !config.to_toml().contains("stop"));
+    }
+
+    #[test]
+    fn the_sections_are_part_of_the_hash_and_of_the_written_config() {
+        let all = everything();
+        assert_eq!(Config::from_toml(&all.to_toml(), "written").unwrap(), all);
+        let mut hashes = vec![with(&[]).unwrap().hash(), all.hash()];
+        for changed in ["alpha = 0.3", "sham = false", "from = 10", "baseline", "10_000"] {
+            let text = match changed {
+                "alpha = 0.3" => EVERYTHING.replace(changed, "alpha = 0.4"),
+                "sham = false" => EVERYTHING.replace(changed, "sham = true"),
+                "from = 10" => EVERYTHING.replace(changed, "from = 11"),
+                "baseline" => EVERYTHING.replace("paper-add", "paper-other"),
+                _ => EVERYTHING.replace(changed, "10_001"),
+            };
+            hashes.push(Config::from_toml(&format!("{TEXT}{text}"), "t").unwrap().hash());
+        }
+        for (i, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..i].contains(hash), "{i}");
+        }
+    }
+
+    #[test]
+    fn the_hashes_of_the_presets_are_those_of_the_first_release() {
+        let hash = |name: &str| {
+            let (_, text) = PRESETS.iter().find(|preset| preset.0 == name).unwrap();
+            Config::from_toml(text, name).unwrap().hash()
+        };
+        for (name, expected) in [
+            ("default", "33d3eb256745"),
+            ("entropy-paper-add", "0fdf83a014e8"),
+            ("entropy-paper-sub", "04fdfcff9b0d"),
+            ("entropy-paper-mul", "50ae36a906da"),
+            ("entropy-paper-s5", "dfae887ae96d"),
+            ("calibration-f50", "7beca3997409"),
+            ("nanda", "6d1c98dc71e4"),
+            ("mlp", "4c83d4d8887d"),
+            ("smoke", "e9e71cd088c5"),
+        ] {
+            assert_eq!(hash(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn set_knows_every_optional_path() {
+        fn paths(prefix: &str, table: &Table, found: &mut Vec<String>) {
+            for (key, value) in table {
+                match value {
+                    Value::Table(inner) => paths(&format!("{prefix}{key}."), inner, found),
+                    _ => found.push(format!("{prefix}{key}")),
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for section in ["intervene", "stop"] {
+            let all = Table::try_from(everything()).unwrap();
+            paths(&format!("{section}."), all[section].as_table().unwrap(), &mut found);
+        }
+        let mut known = OPTIONAL.to_vec();
+        known.sort_unstable();
+        assert_eq!(found, known);
+    }
+
+    #[test]
+    fn set_begins_a_section_whose_other_fields_come_from_further_changes() {
+        let site = ("intervene.mixing.site", "ln_final.hook_out");
+        let rest = [("from", "5"), ("until", "9"), ("sham", "true"), ("alpha", "0.25")];
+        let rest = rest.map(|(key, value)| (format!("intervene.mixing.{key}"), value));
+        let mut changes = vec![site];
+        for (key, value) in &rest {
+            let sentence = with(&changes).unwrap_err();
+            assert!(sentence.contains(&format!("missing field `{}`", "alpha")), "{sentence}");
+            changes.push((key, value));
+        }
+        let mixing = with(&changes).unwrap().intervene.unwrap().mixing.unwrap();
+        assert_eq!((mixing.alpha, mixing.from, mixing.until, mixing.sham), (0.25, 5, 9, true));
+        assert_eq!(with(&[("stop.past_grok", "7")]).unwrap().stop.unwrap().past_grok, 7);
+        let sentence = with(&[("intervene.mixing.aplha", "0.3")]).unwrap_err();
+        assert!(sentence.contains("did you mean `intervene.mixing.alpha`?"), "{sentence}");
+    }
+
+    #[test]
+    fn the_baseline_is_the_same_run_with_nothing_done_to_it() {
+        let all = everything();
+        let baseline = all.baseline().unwrap();
+        assert_eq!(baseline.name, "entropy-paper-add");
+        assert_eq!(baseline, with(&[("stop.past_grok", "10000")]).unwrap());
+        assert_eq!(baseline.run_id(), all.without_interventions().run_id());
+        assert_eq!(with(&[]).unwrap().baseline(), None);
+    }
+
+    #[test]
+    fn a_run_ends_past_grokking_and_never_after_its_steps() {
+        let all = everything();
+        let ends = [None, Some(0), Some(7000), Some(45_000)].map(|t_grok| all.last_step(t_grok));
+        assert_eq!(ends, [50_000, 10_000, 17_000, 50_000]);
+        assert_eq!(with(&[]).unwrap().last_step(Some(7000)), 50_000);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_in_a_sentence() {
+        for (from, to, sentence) in [
+            (
+                "alpha = 0.3",
+                "alpha = 0.0",
+                "intervene.mixing.alpha = 0: must be above 0 and at most 1",
+            ),
+            ("alpha = 0.3", "alpha = 1.1", "intervene.mixing.alpha = 1.1: must be above 0"),
+            ("alpha = 0.3", "alpha = nan", "intervene.mixing.alpha = NaN: must be above 0"),
+            (
+                "until = 50_000",
+                "until = 0",
+                "intervene.mixing.until = 0: must be above intervene.mixing.from = 0",
+            ),
+            (
+                "from = 10",
+                "from = 20",
+                "intervene.norm.until = 20: must be above intervene.norm.from = 20",
+            ),
+            (
+                "ln_final.hook_out",
+                "ln_final",
+                "intervene.mixing.site: this model has no \"ln_final\" at the last position; it has blocks.0.hook_resid_mid, ",
+            ),
+            (
+                "shuffled = true",
+                "shuffled = false",
+                "intervene.labels.shuffled = false: to shuffle nothing, leave the section out",
+            ),
+            (
+                "\"entropy-paper-add\"\nfrom",
+                "\"a/b\"\nfrom",
+                "intervene.norm.baseline = \"a/b\": it is a folder's name",
+            ),
+            ("past_grok = 10_000", "past_grok = 0", "stop.past_grok = 0: must be at least 1"),
+            ("alpha = 0.3", "alpha = 0.3\nbeta = 1", "unknown field `beta`"),
+            ("sham = false", "", "missing field `sham`"),
+        ] {
+            assert!(EVERYTHING.contains(from), "{from}");
+            let text = format!("{TEXT}{}", EVERYTHING.replacen(from, to, 1));
+            let said = Config::from_toml(&text, "t").unwrap_err().to_string();
+            assert!(said.contains(sentence), "{said}");
+        }
+        let said = Config::from_toml(&format!("{TEXT}[intervene]\n"), "t").unwrap_err().to_string();
+        assert!(said.contains("[intervene]: it is empty"), "{said}");
+        let one = [("optim.batch", "1"), ("intervene.mixing.site", "ln_final.hook_out")]
+            .into_iter()
+            .chain([("intervene.mixing.alpha", "1"), ("intervene.mixing.from", "0")])
+            .chain([("intervene.mixing.until", "1"), ("intervene.mixing.sham", "false")]);
+        let said = with(&one.collect::<Vec<_>>()).unwrap_err();
+        assert!(said.contains("optim.batch = 1: mixing needs at least 2"), "{said}");
+    }
+
+    #[test]
+    fn mixing_needs_the_last_position_alone() {
+        let two = TEXT.replace("n_layers = 1", "n_layers = 2");
+        let at = |site: &str| {
+            let all = EVERYTHING.replace("ln_final.hook_out", site);
+            Config::from_toml(&format!("{two}{all}"), "t").map(|_| ())
+        };
+        assert!(at("blocks.1.hook_resid_mid").is_ok() && at("ln_final.hook_out").is_ok());
+        let said = at("blocks.0.hook_resid_mid").unwrap_err().to_string();
+        assert!(said.contains("at the last position; it has blocks.1.hook_resid_mid, "), "{said}");
+    }
+}
