@@ -11,7 +11,7 @@ use crate::presets::{PRESETS, preset};
 use crate::profile::Profile;
 use crate::report;
 use crate::run::folder::{self, RunFolder, State};
-use crate::run::{checkpoint, meta};
+use crate::run::{checkpoint, meta, write_whole};
 use crate::spectrum_file::{EntropyArgs, entropy_command};
 use crate::study::{self, StudyArgs};
 use crate::sweep::{self, SweepCommand};
@@ -48,7 +48,7 @@ enum Command {
     Presets,
     /// Goes on with an incomplete run, bit for bit.
     Resume(ResumeArgs),
-    /// Rebuilds the report of one or more runs.
+    /// Rebuilds the report of one or more runs, or grades a study again by its records.
     Report(ReportArgs),
     /// Says when a run will grok, from its entropy so far and from runs that have grokked.
     Forecast(ForecastArgs),
@@ -139,12 +139,18 @@ fn parse_steps(text: &str) -> Result<Range<u64>, String> {
 
 #[derive(Args)]
 struct ReportArgs {
-    /// Run folders.
+    /// Run folders, or the folder of a study's results.
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
-    /// Writes the curves of accuracy and entropy as one picture, too (for one run).
+    /// Writes a picture, too: the curves of accuracy and entropy of a run, or a study's --figure.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// The picture of a study: E3 is the first of claim E3, E3.2 its second.
+    #[arg(long, value_name = "CLAIM", requires = "svg")]
+    figure: Option<String>,
+    /// Puts a study's verdicts between the marks `<!-- verdicts NAME -->` and `<!-- end -->` of this file.
+    #[arg(long, value_name = "FILE.md")]
+    readme: Option<PathBuf>,
 }
 
 /// Writes to stdout; a closed pipe is the reader's right.
@@ -397,17 +403,43 @@ fn describe(s: &Summary, note: &str, page: &Path) -> String {
 }
 
 fn write_reports(args: &ReportArgs) -> Result<()> {
-    for dir in &args.dirs {
-        let page = report::write_report(dir)?;
-        say(&format!("{}\n", page.display()))?;
+    use report::study;
+    let written = |path: &Path| say(&format!("{}\n", path.display()));
+    if args.dirs.len() > 1 && (args.svg.is_some() || args.readme.is_some()) {
+        bail!("--svg and --readme are for one folder, not {}", args.dirs.len());
     }
-    if let Some(file) = &args.svg {
-        let [dir] = args.dirs.as_slice() else {
-            bail!("--svg draws one run, not {}", args.dirs.len())
-        };
-        let picture = report::curves_svg(&report::Run::read(dir)?, report::chart::Scale::Linear);
-        crate::run::write_whole(file, picture.as_bytes())?;
-        say(&format!("{}\n", file.display()))?;
+    for dir in &args.dirs {
+        if !study::is_results(dir) {
+            if args.figure.is_some() || args.readme.is_some() {
+                bail!("{}: --figure and --readme are for a study's results", dir.display());
+            }
+            written(&report::write_report(dir)?)?;
+            if let Some(file) = &args.svg {
+                let run = report::Run::read(dir)?;
+                let picture = report::curves_svg(&run, report::chart::Scale::Linear);
+                write_whole(file, picture.as_bytes())?;
+                written(file)?;
+            }
+            continue;
+        }
+        let graded = study::graded(dir)?;
+        written(&study::write(dir, &graded)?)?;
+        if let Some(file) = &args.svg {
+            let Some(name) = &args.figure else {
+                bail!("--svg of a study needs --figure, as in --figure E3")
+            };
+            let picture = report::figure_svg(study::find(&graded, name)?);
+            write_whole(file, picture.as_bytes())?;
+            written(file)?;
+        }
+        if let Some(file) = &args.readme {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            let text = study::with_verdicts(&text, study::name(dir)?, &graded)
+                .with_context(|| file.display().to_string())?;
+            write_whole(file, text.as_bytes())?;
+            written(file)?;
+        }
     }
     Ok(())
 }

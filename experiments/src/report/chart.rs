@@ -10,14 +10,14 @@
 use std::fmt::Write;
 
 /// Units of a curve's inner viewport. Finer than a pixel on any screen, and integers stay short.
-const UNITS: (f64, f64) = (2000.0, 1000.0);
+pub(super) const UNITS: (f64, f64) = (2000.0, 1000.0);
 /// A curve is thinned to its lowest and highest reading in each of so many columns of the picture.
-const COLUMNS: usize = 750;
+pub(super) const COLUMNS: usize = 750;
 /// Readings further apart than this share of the width get a dot, so that nobody takes the straight line
 /// between them for data.
 const SPARSE: f64 = 0.015;
 /// Height of one row of text, in pixels.
-const ROW: usize = 16;
+pub(super) const ROW: usize = 16;
 
 /// How steps are spaced along the x axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -161,7 +161,9 @@ impl Chart<'_> {
         let (title, description) = (escape(&self.title), escape(&self.description));
         let mut svg = format!("<title>{title}</title><desc>{description}</desc>");
         self.axes(&mut svg, x);
-        draw_marks(&mut svg, x, marks, named);
+        let places: Vec<(f64, &str)> =
+            marks.iter().map(|m| (x.position(m.step), m.label.as_str())).collect();
+        draw_marks(&mut svg, &places, named);
         let (width, height) = UNITS;
         let _ = write!(
             svg,
@@ -216,20 +218,20 @@ impl Chart<'_> {
 /// Vertical lines, each with its label on a row of its own, so that labels never collide however near
 /// the steps are. A label right of its line sits higher the earlier it is, one left of its line the later
 /// it is: then no line runs through the label of a neighbour on the same side.
-fn draw_marks(svg: &mut String, x: Steps, marks: &[Mark], named: bool) {
-    let (mut before, mut after): (Vec<&Mark>, Vec<&Mark>) =
-        marks.iter().partition(|mark| x.position(mark.step) > 0.4);
-    before.sort_by_key(|mark| std::cmp::Reverse(mark.step));
-    after.sort_by_key(|mark| mark.step);
+/// A mark is its place, 0 to 1, and its label, which is markup.
+pub(super) fn draw_marks(svg: &mut String, marks: &[(f64, &str)], named: bool) {
+    let (mut before, mut after): (Vec<(f64, &str)>, Vec<_>) =
+        marks.iter().partition(|mark| mark.0 > 0.4);
+    before.sort_by(|a, b| b.0.total_cmp(&a.0));
+    after.sort_by(|a, b| a.0.total_cmp(&b.0));
     let sides = before.iter().map(|m| (m, "end", -5)).chain(after.iter().map(|m| (m, "start", 5)));
     let mut labels = String::new();
-    for (row, (mark, class, dx)) in sides.enumerate() {
-        let at = percent(x.position(mark.step));
+    for (row, ((place, label), class, dx)) in sides.enumerate() {
+        let at = percent(*place);
         let top = if named { (marks.len() - row) * ROW } else { 0 };
         let _ =
             write!(svg, "<line class=\"mark\" x1=\"{at}\" x2=\"{at}\" y1=\"-{top}\" y2=\"100%\"/>");
         if named {
-            let label = &mark.label;
             let _ = write!(
                 labels,
                 "<text class=\"mark {class}\" x=\"{at}\" dx=\"{dx}\" y=\"-{top}\" dy=\".8em\">{label}</text>"
@@ -247,7 +249,11 @@ pub fn path(curve: &Curve, x: Steps, y: &Values, columns: usize) -> String {
         let (left, up) = (x.position(step), y.position(value));
         ((left * UNITS.0).round() as i64, ((1.0 - up) * UNITS.1).round() as i64)
     };
-    let placed: Vec<(i64, i64)> = points.iter().map(place).collect();
+    strokes(&points.iter().map(place).collect::<Vec<_>>(), curve.class)
+}
+
+/// Points of the inner viewport, joined, and a dot for each that is far from its neighbours.
+pub(super) fn strokes(placed: &[(i64, i64)], class: &str) -> String {
     let Some(&first) = placed.first() else { return String::new() };
 
     let mut line = format!("M{} {}l", first.0, first.1);
@@ -263,7 +269,6 @@ pub fn path(curve: &Curve, x: Steps, y: &Values, columns: usize) -> String {
             let _ = write!(dots, "M{left} {up}h0");
         }
     }
-    let class = curve.class;
     let mut svg = String::new();
     if placed.len() > 1 {
         let _ = write!(svg, "<path class=\"curve {class}\" d=\"{}\"/>", line.trim_end());
@@ -292,7 +297,7 @@ pub fn thin(points: &[(u64, f64)], x: Steps, columns: usize) -> Vec<(u64, f64)> 
 }
 
 /// The smallest of 1, 2, 5, 10, 20, … (and .5, .2, .1, …) that is not below `width` > 0.
-fn round_up(width: f64) -> f64 {
+pub(super) fn round_up(width: f64) -> f64 {
     let decade = 10f64.powf(width.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|m| m * decade);
     // The slack absorbs the rounding of powf: 1000 must stay 1000.
@@ -308,7 +313,7 @@ fn linear_ticks(lo: f64, hi: f64) -> Vec<f64> {
 }
 
 /// Powers of ten, at most seven of them; 1, 2, 5 of each decade where there is less than a factor of 100.
-fn log_ticks(lo: f64, hi: f64) -> Vec<f64> {
+pub(super) fn log_ticks(lo: f64, hi: f64) -> Vec<f64> {
     let exact = |mantissa: f64, e: i32| mantissa * 10f64.powi(e);
     let (first, last) = (lo.log10().floor() as i32, hi.log10().ceil() as i32);
     if last - first > 2 {
@@ -342,7 +347,7 @@ pub(crate) fn superscript(exponent: i32) -> String {
 }
 
 /// A share of the whole as CSS wants it, `0.375` → `37.5%`.
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{}%", (share * 1e4).round() / 1e2)
 }
 
@@ -427,9 +432,8 @@ mod tests {
 
     #[test]
     fn labels_of_marks_at_the_same_step_stand_on_different_rows() {
-        let mark = |step| Mark { label: String::new(), step };
         let mut svg = String::new();
-        draw_marks(&mut svg, LINEAR, &[mark(9_000), mark(9_000), mark(100)], true);
+        draw_marks(&mut svg, &[(0.6, ""), (0.6, ""), (0.01, "")], true);
         for y in [16, 32, 48] {
             assert_eq!(svg.matches(&format!("y=\"-{y}\" dy=\".8em\"")).count(), 1, "{svg}");
         }

@@ -4,8 +4,12 @@
 //! at any time, while the run is going on too.
 
 pub mod chart;
+mod figure;
 pub mod history;
 pub(crate) mod page;
+pub mod study;
+
+pub use figure::figure_svg;
 
 use crate::observe::milestones::Milestones;
 use anyhow::Context;

@@ -1,0 +1,569 @@
+//! A study's page: what became of each claim, first at a glance, then in a table, then a section each with
+//! its pictures; below them the runs.
+//!   runs.csv, curves/  →  report.html, verdicts.json
+//! Like a run's report it is one file that asks no network for anything. Its links lead into itself, to
+//! the curves beside it, and to run folders where those are still there.
+
+use super::chart::escape;
+use super::figure::{Drawing, HEIGHT, columns};
+use super::page::{figures, start, whole};
+use crate::run::write_whole;
+use crate::study::grade::{Claim, Evidence, Figure, Graded, Verdict, grade, write_verdicts};
+use crate::study::plan::Scale;
+use crate::study::record::{Results, Row};
+use crate::study::{Study, entropy};
+use anyhow::{Context, Result, bail};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// All points of all lines of a page: at some 20 bytes each it stays below 3 MB.
+const POINTS: usize = 110_000;
+
+/// Every verdict, best first.
+const VERDICTS: [Verdict; 4] =
+    [Verdict::Reproduced, Verdict::Partly, Verdict::NotReproduced, Verdict::NotTestable];
+
+/// What a study's page shows.
+pub struct Page<'a> {
+    /// The heading.
+    pub title: &'a str,
+    /// What was studied, in a sentence.
+    pub about: &'a str,
+    /// How much of it was carried out: "laptop".
+    pub scale: &'a str,
+    /// With what the page was made: a name and a value each.
+    pub made: &'a [(&'a str, String)],
+    /// The claims.
+    pub graded: &'a [Graded],
+    /// The runs; groups are shown in the order of their first.
+    pub rows: &'a [Row],
+    /// Where the page finds a run's folder, if it is still there: a relative path.
+    pub folder: &'a dyn Fn(&Row) -> Option<String>,
+}
+
+/// A verdict's class in the style sheet, and the sign that stands beside its colour.
+fn class(verdict: Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Reproduced => ("yes", "✓"),
+        Verdict::Partly => ("partly", "◐"),
+        Verdict::NotReproduced => ("no", "✗"),
+        Verdict::NotTestable => ("open", "–"),
+    }
+}
+
+/// The whole page.
+pub fn html(page: &Page) -> String {
+    let style = concat!(include_str!("figure.css"), include_str!("study.css"));
+    let mut text = start(&escape(page.title), style);
+    head(&mut text, page);
+    verdicts(&mut text, page.graded);
+    let all: Vec<&Figure> = page.graded.iter().flat_map(|claim| &claim.figures).collect();
+    let columns = columns(&all, POINTS);
+    for claim in page.graded {
+        section(&mut text, claim, columns);
+    }
+    groups(&mut text, page);
+    runs(&mut text, page);
+    let _ = write!(
+        text,
+        "<script nonce=\"plateau\">\n{}</script>\n</html>\n",
+        include_str!("study.js")
+    );
+    text
+}
+
+fn head(text: &mut String, page: &Page) {
+    let _ = write!(
+        text,
+        "<header>\n<h1>{}</h1>\n<p class=\"muted\">{}</p>\n<p class=\"story\">{}</p>\n",
+        escape(page.title),
+        escape(page.about),
+        escape(&story(page))
+    );
+    text.push_str("<ol class=\"strip\">\n");
+    for claim in page.graded {
+        let ((class, sign), name) = (class(claim.verdict), claim.verdict.name());
+        let (id, claim) = (escape(claim.id), escape(claim.claim));
+        let _ = writeln!(
+            text,
+            "<li><a class=\"{class}\" href=\"#{id}\" title=\"{claim}: {name}\">{id} \
+             <span>{sign}</span></a></li>"
+        );
+    }
+    text.push_str("</ol>\n<p class=\"counts\">");
+    for verdict in VERDICTS {
+        let ((class, sign), name) = (class(verdict), verdict.name());
+        let count = page.graded.iter().filter(|claim| claim.verdict == verdict).count();
+        let _ = write!(text, "<span class=\"verdict {class}\">{sign} {count} {name}</span> ");
+    }
+    text.push_str("</p>\n");
+    if !page.made.is_empty() {
+        text.push_str("<dl class=\"made\">\n");
+        for (name, value) in page.made {
+            let _ = writeln!(
+                text,
+                "<div><dt>{}</dt><dd><code>{}</code></dd></div>",
+                escape(name),
+                escape(value)
+            );
+        }
+        text.push_str("</dl>\n");
+    }
+    text.push_str("</header>\n");
+}
+
+/// How many claims, runs, groups.
+fn story(page: &Page) -> String {
+    let plural = |n: usize, what: &str| {
+        format!("{} {what}{}", whole(n as u64), if n == 1 { "" } else { "s" })
+    };
+    let grokked = page.rows.iter().filter(|row| row.t_grok.is_some()).count();
+    format!(
+        "{}, graded by {} in {}, {} of which grokked. Scale: {}.",
+        plural(page.graded.len(), "claim"),
+        plural(page.rows.len(), "run"),
+        plural(by_group(page.rows).len(), "group"),
+        whole(grokked as u64),
+        page.scale,
+    )
+}
+
+fn verdict(claim: &Graded) -> String {
+    let (class, sign) = class(claim.verdict);
+    format!("<span class=\"verdict {class}\">{sign} {}</span>", claim.verdict.name())
+}
+
+/// Words, or a dash where there are none.
+fn words(text: &str) -> String {
+    if text.trim().is_empty() {
+        "<span class=\"muted\">–</span>".to_owned()
+    } else {
+        escape(text)
+    }
+}
+
+/// The interval and the seeds behind our figures, as far as the words do not say them.
+fn support(claim: &Graded) -> String {
+    let mut said = Vec::new();
+    if let (Some(value), Some([lo, hi]), false) =
+        (claim.value, claim.interval, claim.measured.contains('['))
+    {
+        said.push(format!("{} [{}, {}]", plain(value), plain(lo), plain(hi)));
+    }
+    match claim.seeds {
+        0 => {}
+        1 => said.push("1 seed".to_owned()),
+        n => said.push(format!("{n} seeds")),
+    }
+    said.join(", ").replace('-', "−")
+}
+
+/// A number to three figures, whole ones from 1,000 on.
+fn plain(value: f64) -> String {
+    match value.abs() {
+        1e3..1e9 => {
+            let sign = if value < 0.0 { "−" } else { "" };
+            format!("{sign}{}", whole(value.abs().round() as u64))
+        }
+        _ => figures(value),
+    }
+}
+
+fn ours(claim: &Graded) -> String {
+    let support = support(claim);
+    if support.is_empty() {
+        return words(&claim.measured);
+    }
+    format!("{} <span class=\"support\">{support}</span>", words(&claim.measured))
+}
+
+fn verdicts(text: &mut String, graded: &[Graded]) {
+    text.push_str(
+        "<section>\n<h2 id=\"verdicts\">Verdicts</h2>\n<table class=\"verdicts\">\n<thead><tr><th>claim</th>\
+         <th>the paper</th><th>here</th><th>controls</th><th>verdict</th></tr></thead>\n<tbody>\n",
+    );
+    for claim in graded {
+        let id = escape(claim.id);
+        let _ = writeln!(
+            text,
+            "<tr><th scope=\"row\"><a href=\"#{id}\">{id}</a> {}</th><td data-name=\"the paper\">{}</td>\
+             <td data-name=\"here\">{}</td><td data-name=\"controls\">{}</td>\
+             <td data-name=\"verdict\">{} {}</td></tr>",
+            escape(claim.claim),
+            words(claim.paper),
+            ours(claim),
+            words(&claim.controls),
+            verdict(claim),
+            escape(&claim.why)
+        );
+    }
+    text.push_str("</tbody>\n</table>\n</section>\n");
+}
+
+fn section(text: &mut String, claim: &Graded, columns: usize) {
+    let id = escape(claim.id);
+    let _ = write!(
+        text,
+        "<section class=\"claim\" id=\"{id}\">\n<h2><span class=\"muted\">{id}</span> {}</h2>\n\
+         <p>{} {}</p>\n<dl class=\"facts\">\n",
+        escape(claim.claim),
+        verdict(claim),
+        escape(&claim.why),
+    );
+    for (name, value) in [
+        ("the paper", words(claim.paper)),
+        ("the rule, decided beforehand", words(claim.rule)),
+        ("here", ours(claim)),
+        ("controls", words(&claim.controls)),
+    ] {
+        let _ = writeln!(text, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+    }
+    text.push_str("</dl>\n");
+    for figure in &claim.figures {
+        picture(text, figure, columns);
+    }
+    text.push_str("<p class=\"up\"><a href=\"#verdicts\">all verdicts</a></p>\n</section>\n");
+}
+
+fn picture(text: &mut String, figure: &Figure, columns: usize) {
+    let title = escape(&figure.title);
+    let Some(drawing) = Drawing::of(figure) else {
+        let _ = writeln!(
+            text,
+            "<figure>\n<figcaption><span>{title} <span class=\"muted\">nothing to draw</span></span>\
+             </figcaption>\n</figure>"
+        );
+        return;
+    };
+    let (head, roomy) = (drawing.head(), if drawing.roomy() { " roomy" } else { "" });
+    let _ = write!(
+        text,
+        "<figure>\n<figcaption><span>{title}</span> <output aria-live=\"off\"></output></figcaption>\n\
+         <svg class=\"head\" height=\"{head}\"></svg>\n\
+         <svg class=\"plot{roomy}\" role=\"img\" height=\"{HEIGHT}\">{}</svg>\n<ul class=\"legend\">\n",
+        drawing.draw(columns)
+    );
+    for (name, key) in drawing.names() {
+        // Every name has an entry, in order: that is how the script finds its series.
+        let hidden = if name.is_empty() { " hidden" } else { "" };
+        let _ = writeln!(
+            text,
+            "<li{hidden}><svg width=\"22\" height=\"12\">{key}</svg> {}</li>",
+            escape(name)
+        );
+    }
+    for line in drawing.long_lines() {
+        let _ = writeln!(
+            text,
+            "<li class=\"line\"><svg width=\"22\" height=\"12\"><line class=\"mark\" x2=\"22\" y1=\"6\" \
+             y2=\"6\"/></svg> {}</li>",
+            escape(&line.label)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "</ul>\n<script type=\"application/json\">{}</script>\n</figure>",
+        drawing.data(columns)
+    );
+}
+
+/// Rows by group, groups in the order of their first row.
+fn by_group(rows: &[Row]) -> Vec<(&str, Vec<&Row>)> {
+    let mut groups: Vec<(&str, Vec<&Row>)> = Vec::new();
+    for row in rows {
+        match groups.iter_mut().find(|(name, _)| *name == row.group) {
+            Some((_, runs)) => runs.push(row),
+            None => groups.push((&row.group, vec![row])),
+        }
+    }
+    groups
+}
+
+fn table(text: &mut String, columns: &[(&str, bool)]) {
+    text.push_str("<div class=\"wide\"><table>\n<thead><tr>");
+    for (name, is_number) in columns {
+        let class = if *is_number { " class=\"number\"" } else { "" };
+        let _ = write!(text, "<th{class}>{name}</th>");
+    }
+    text.push_str("</tr></thead>\n<tbody>\n");
+}
+
+fn groups(text: &mut String, page: &Page) {
+    text.push_str("<section>\n<h2 id=\"groups\">Groups of runs</h2>\n");
+    let columns = [
+        ("group", false),
+        ("task", false),
+        ("intervention", false),
+        ("seeds", true),
+        ("grokked", true),
+        ("T_memorise", true),
+        ("T_grok", true),
+    ];
+    table(text, &columns);
+    for (name, runs) in by_group(page.rows) {
+        let first = runs[0];
+        let grokked = runs.iter().filter(|row| row.t_grok.is_some()).count();
+        let alpha = first.alpha.map_or(String::new(), |alpha| format!(", α = {alpha}"));
+        let _ = writeln!(
+            text,
+            "<tr><th scope=\"row\">{}</th><td>{} {}, {} % of the pairs</td><td>{}{}</td>\
+             <td class=\"number\">{}</td><td class=\"number\">{grokked}</td><td class=\"number\">{}</td>\
+             <td class=\"number\">{}</td></tr>",
+            escape(name),
+            escape(&first.task),
+            escape(&first.op),
+            escape(&figures(100.0 * first.train_fraction).replace(".0", "")),
+            escape(&first.intervention),
+            escape(&alpha),
+            runs.len(),
+            mean_and_range(runs.iter().filter_map(|row| row.t_memorise)),
+            mean_and_range(runs.iter().filter_map(|row| row.t_grok)),
+        );
+    }
+    text.push_str(
+        "</tbody>\n</table></div>\n<p class=\"muted\">Steps: the mean of the runs that came so far, and \
+         their range.</p>\n</section>\n",
+    );
+}
+
+/// `14,360 [12,100, 17,000]`.
+fn mean_and_range(steps: impl Iterator<Item = u64>) -> String {
+    let steps: Vec<u64> = steps.collect();
+    let (Some(&least), Some(&most)) = (steps.iter().min(), steps.iter().max()) else {
+        return "<span class=\"muted\">never</span>".to_owned();
+    };
+    let mean = steps.iter().sum::<u64>() as f64 / steps.len() as f64;
+    format!("{} [{}, {}]", whole(mean.round() as u64), whole(least), whole(most))
+}
+
+fn runs(text: &mut String, page: &Page) {
+    let _ = write!(
+        text,
+        "<section>\n<h2 id=\"runs\">Runs</h2>\n<p>The numbers: <a href=\"runs.csv\">runs.csv</a>, \
+         <a href=\"verdicts.json\">verdicts.json</a>. A run's name leads to its curves.</p>\n\
+         <details>\n<summary>All runs ({})</summary>\n",
+        whole(page.rows.len() as u64)
+    );
+    let columns = [
+        ("group", false),
+        ("seed", true),
+        ("run", false),
+        ("steps", true),
+        ("T_memorise", true),
+        ("T_collapse", true),
+        ("T_grok", true),
+        ("H̃ at the start", true),
+        ("at T_grok", true),
+        ("at the end", true),
+    ];
+    table(text, &columns);
+    for row in by_group(page.rows).iter().flat_map(|(_, runs)| runs) {
+        let name = format!("{}-s{}", row.hash, row.seed);
+        let folder = (page.folder)(row)
+            .map_or(String::new(), |path| format!(" <a href=\"{}\">folder</a>", escape(&path)));
+        let _ = write!(
+            text,
+            "<tr><td>{}</td><td class=\"number\">{}</td>\
+             <td><a href=\"curves/{}.csv\"><code>{}</code></a>{folder}</td><td class=\"number\">{}</td>",
+            escape(&row.group),
+            row.seed,
+            in_path(&name),
+            escape(&name),
+            whole(row.steps)
+        );
+        for step in [row.t_memorise, row.t_collapse, row.t_grok] {
+            let step = step.map_or("–".to_owned(), whole);
+            let _ = write!(text, "<td class=\"number\">{step}</td>");
+        }
+        for entropy in [row.entropy_init, row.entropy_at_grok, row.entropy_final] {
+            let entropy = entropy.map_or("–".to_owned(), |h| format!("{h:.3}"));
+            let _ = write!(text, "<td class=\"number\">{entropy}</td>");
+        }
+        text.push_str("</tr>\n");
+    }
+    text.push_str("</tbody>\n</table></div>\n</details>\n</section>\n");
+}
+
+/// A name as one part of a link's path: whatever is not a letter, a digit, `-`, `_` or `.` is escaped.
+fn in_path(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    name.bytes()
+        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
+/// The verdicts as a table for a README, which needs no picture.
+pub fn verdicts_markdown(graded: &[Graded]) -> String {
+    let mut text =
+        String::from("| | claim | the paper | here | verdict |\n|---|---|---|---|---|\n");
+    for claim in graded {
+        let support = support(claim);
+        let here = match claim.measured.trim() {
+            "" => "–".to_owned(),
+            measured if support.is_empty() => cell(measured),
+            measured => format!("{}; {}", cell(measured), cell(&support)),
+        };
+        let sign = match claim.verdict {
+            Verdict::Reproduced => "🟩",
+            Verdict::Partly => "🟨",
+            Verdict::NotReproduced => "🟥",
+            Verdict::NotTestable => "⬜",
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {here} | {sign} **{}** {} |",
+            cell(claim.id),
+            cell(claim.claim),
+            cell(claim.paper),
+            claim.verdict.name(),
+            cell(&claim.why)
+        );
+    }
+    text
+}
+
+/// Text that stays text in a cell of a Markdown table.
+fn cell(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.split_whitespace().collect::<Vec<_>>().join(" ").chars() {
+        match c {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '\\' | '|' | '*' | '_' | '`' | '[' | ']' | '~' => safe.extend(['\\', c]),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// A text with the table between `<!-- verdicts NAME -->` and `<!-- end -->` in place of what stood there.
+///
+/// # Errors
+/// If it has no such place.
+pub fn with_verdicts(text: &str, study: &str, graded: &[Graded]) -> Result<String> {
+    let (begin, end) = (format!("<!-- verdicts {study} -->"), "<!-- end -->");
+    let place = text.split_once(&begin).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(end)?;
+        Some((before, after))
+    });
+    let Some((before, after)) = place else {
+        bail!("there is no place for the table: expected {begin} and, below it, {end}");
+    };
+    Ok(format!("{before}{begin}\n{}{end}{after}", verdicts_markdown(graded)))
+}
+
+/// A study's name, its page's heading, and what was studied.
+const HEADINGS: [(&str, &str, &str); 1] = [(
+    "entropy",
+    "Study E: does spectral entropy collapse foretell grokking?",
+    "“Spectral Entropy Collapse as an Empirical Signature of Delayed Generalisation in Grokking”, \
+     arXiv:2604.13123, claim by claim.",
+)];
+
+/// The study and the scale whose results stand in a folder of this name.
+fn of_folder(dir: &Path) -> Result<(Study, Scale)> {
+    let at = dir.display();
+    let whole = dir.canonicalize().with_context(|| format!("{at}: is not there"))?;
+    let mut scales = Scale::ALL.into_iter().map(|scale| (entropy::ENTROPY, scale));
+    let known = scales.clone().map(|(study, scale)| study.folder(scale)).collect::<Vec<_>>();
+    let named = scales.find(|(study, scale)| whole.ends_with(study.folder(*scale)));
+    named.with_context(|| {
+        format!("{at}: is not named as a study's results, which are {}", known.join(", "))
+    })
+}
+
+/// The name of the study whose results stand in a folder.
+///
+/// # Errors
+/// If the folder is not named as a study's results.
+pub fn name(dir: &Path) -> Result<&'static str> {
+    Ok(of_folder(dir)?.0.name)
+}
+
+/// Whether a folder holds the results of a study.
+pub fn is_results(dir: &Path) -> bool {
+    dir.join("runs.csv").is_file()
+}
+
+/// Grades a study's claims by the records in its folder.
+///
+/// # Errors
+/// If the records cannot be read.
+pub fn graded(dir: &Path) -> Result<Vec<Graded>> {
+    let claims: &[Claim] = &[];
+    Ok(grade(claims, &Evidence::read(&Results::new(dir))?))
+}
+
+/// Writes `verdicts.json` and `report.html` beside a study's records, and returns the page's path.
+///
+/// # Errors
+/// If the folder is not named as a study's, the records cannot be read, or a file cannot be written.
+pub fn write(dir: &Path, graded: &[Graded]) -> Result<PathBuf> {
+    let (study, scale) = of_folder(dir)?;
+    let results = Results::new(dir);
+    let mut rows = results.rows()?;
+    let order: Vec<&str> = (study.groups)(scale).iter().map(|group| group.name).collect();
+    rows.sort_by_key(|row| order.iter().position(|name| *name == row.group).unwrap_or(order.len()));
+    let heading = HEADINGS.iter().find(|(name, _, _)| *name == study.name);
+    let &(_, title, about) = heading.unwrap_or(&(study.name, study.name, ""));
+    let dirty = if env!("PLATEAU_DIRTY") == "true" { ", changed since" } else { "" };
+    let made = [
+        ("runs", format!("plateau study {} --scale {}", study.name, scale.name())),
+        ("page", format!("plateau report {}", dir.display())),
+        ("commit", format!("{}{dirty}", env!("PLATEAU_COMMIT"))),
+    ];
+    let folders = run_folders(dir);
+    let page = html(&Page {
+        title,
+        about,
+        scale: scale.name(),
+        made: &made,
+        graded,
+        rows: &rows,
+        folder: &|row| {
+            let name = format!("{}-s{}", row.hash, row.seed);
+            folders.iter().find(|(run, _)| *run == name).map(|(_, path)| path.clone())
+        },
+    });
+    write_verdicts(&results, graded)?;
+    let path = dir.join("report.html");
+    write_whole(&path, page.as_bytes())?;
+    Ok(path)
+}
+
+/// The run folders in `runs` beside `results`: the name of each, and its path from a study's results.
+fn run_folders(dir: &Path) -> Vec<(String, String)> {
+    let list = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found = Vec::new();
+    for experiment in list(dir.join("../../runs")) {
+        for run in list(experiment.path()) {
+            let [name, of] =
+                [&run, &experiment].map(|f| f.file_name().to_string_lossy().into_owned());
+            let path = format!("../../runs/{}/{}/", in_path(&of), in_path(&name));
+            found.push((name, path));
+        }
+    }
+    found
+}
+
+/// One picture of a study: `E3` is a claim's first, `E3.2` its second.
+///
+/// # Errors
+/// If there is no such picture.
+pub fn find<'a>(graded: &'a [Graded], name: &str) -> Result<&'a Figure> {
+    let (id, number) = match name.split_once('.') {
+        Some((id, number)) => (id, number.parse().ok()),
+        None => (name, Some(1)),
+    };
+    let claim = graded.iter().find(|claim| claim.id.eq_ignore_ascii_case(id));
+    let claim = claim.with_context(|| {
+        let known: Vec<&str> = graded.iter().map(|claim| claim.id).collect();
+        format!("there is no claim {id}; the claims are {}", known.join(", "))
+    })?;
+    let figure = number.and_then(|n: usize| claim.figures.get(n.checked_sub(1)?));
+    figure.with_context(|| {
+        format!("{} has {} figures; there is no {name}", claim.id, claim.figures.len())
+    })
+}
