@@ -8,7 +8,7 @@ use super::chart::escape;
 use super::figure::{Drawing, HEIGHT, columns};
 use super::page::{figures, start, whole};
 use crate::run::write_whole;
-use crate::study::grade::{Claim, Evidence, Figure, Graded, Verdict, grade, write_verdicts};
+use crate::study::grade::{Evidence, Figure, Graded, Verdict, grade, write_verdicts};
 use crate::study::plan::Scale;
 use crate::study::record::{Results, Row};
 use crate::study::{Study, entropy};
@@ -492,8 +492,8 @@ pub fn is_results(dir: &Path) -> bool {
 /// # Errors
 /// If the records cannot be read.
 pub fn graded(dir: &Path) -> Result<Vec<Graded>> {
-    let claims: &[Claim] = &[];
-    Ok(grade(claims, &Evidence::read(&Results::new(dir))?))
+    let (study, _) = of_folder(dir)?;
+    Ok(grade(study.claims, &Evidence::read(&Results::new(dir))?))
 }
 
 /// Writes `verdicts.json` and `report.html` beside a study's records, and returns the page's path.

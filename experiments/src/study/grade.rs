@@ -78,6 +78,8 @@ pub struct Finding {
     pub why: String,
     /// Pictures, in the order in which they are shown.
     pub figures: Vec<Figure>,
+    /// What else is worth knowing, below the pictures; mostly nothing.
+    pub note: String,
 }
 
 impl Finding {
@@ -91,6 +93,7 @@ impl Finding {
             verdict: Verdict::NotTestable,
             why: missing.into(),
             figures: Vec::new(),
+            note: String::new(),
         }
     }
 }
@@ -235,9 +238,8 @@ impl Record {
     /// The first evaluation from T_memorise on at which H̃ is at most `threshold`.
     pub fn crosses(&self, threshold: f64) -> Option<u64> {
         let memorised = self.row.t_memorise?;
-        let below = |e: &&Evaluation| {
-            e.step >= memorised && e.entropy.is_some_and(|h| h <= threshold)
-        };
+        let below =
+            |e: &&Evaluation| e.step >= memorised && e.entropy.is_some_and(|h| h <= threshold);
         self.curves.iter().find(below).map(|e| e.step)
     }
 }
@@ -319,6 +321,9 @@ pub struct Graded {
     pub why: String,
     /// The rule, decided beforehand.
     pub rule: &'static str,
+    /// What else is worth knowing; mostly nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
     /// Pictures, for the report.
     #[serde(skip)]
     pub figures: Vec<Figure>,
@@ -334,12 +339,16 @@ pub fn grade<'a>(claims: impl IntoIterator<Item = &'a Claim>, evidence: &Evidenc
             paper: claim.paper,
             measured: found.measured,
             value: found.estimate.map(|e| e.value).filter(|x| x.is_finite()),
-            interval: found.estimate.and_then(|e| e.interval).filter(|i| i.iter().all(|x| x.is_finite())),
+            interval: found
+                .estimate
+                .and_then(|e| e.interval)
+                .filter(|i| i.iter().all(|x| x.is_finite())),
             seeds: found.seeds,
             controls: found.controls,
             verdict: found.verdict,
             why: found.why,
             rule: claim.rule,
+            note: found.note,
             figures: found.figures,
         }
     };

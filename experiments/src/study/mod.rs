@@ -1,7 +1,8 @@
 //! Studies: all runs that a paper's claims need, carried out, recorded and graded.
 //!
 //! ```text
-//! a study's table (entropy)  →  plan  →  runner: run folders  →  record: runs.csv, curves/  →  finish
+//! a study's table (entropy)  →  plan  →  runner: run folders  →  record: runs.csv, curves/
+//! runs.csv, curves/  →  grade: verdicts.json  →  report.html
 //! ```
 //!
 //! A study is data: groups of runs, and the claims that each group serves. It knows nothing of kernels.
@@ -19,13 +20,14 @@ use crate::cli::{clock, say, stop_on_ctrl_c, tell};
 use crate::config::Config;
 use crate::observe::evaluate::Evaluator;
 use crate::pool;
-use crate::report::page::whole;
+use crate::report::{self, page::whole};
 use crate::seed::Seed;
 use crate::sweep::line::{self, Line};
 use crate::tasks::{Task, split};
 use crate::train::Trainer;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use grade::Claim;
 use plan::{Group, Planned, Scale};
 use record::{Results, Row};
 use runner::{How, Status};
@@ -38,17 +40,22 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A study, as data.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Study {
     /// Its name on the command line.
     pub name: &'static str,
     /// The claims that it grades.
-    pub claims: &'static [&'static str],
+    pub claims: &'static [Claim],
     /// The runs that they need, in the order in which they are carried out.
     pub groups: fn(Scale) -> Vec<Group>,
 }
 
 impl Study {
+    /// The numbers of its claims.
+    pub fn ids(&self) -> Vec<&'static str> {
+        self.claims.iter().map(|claim| claim.id).collect()
+    }
+
     /// The name of its folder under `results`: a scale's rows never mix with another's.
     pub fn folder(&self, scale: Scale) -> String {
         match scale {
@@ -118,7 +125,7 @@ pub struct StudyArgs {
 pub fn run(args: &StudyArgs) -> Result<ExitCode> {
     let study = args.study.study();
     let groups = (study.groups)(args.scale);
-    let groups = plan::select(groups, study.claims, &args.claims, &args.groups)?;
+    let groups = plan::select(groups, &study.ids(), &args.claims, &args.groups)?;
     let plan = plan::plan(&groups)?;
     let results = Results::new(args.results.join(study.folder(args.scale)));
     if args.dry_run {
@@ -135,7 +142,7 @@ pub fn run(args: &StudyArgs) -> Result<ExitCode> {
     if args.collect {
         let (found, done) = runner::collect(&plan, &results, &args.out)?;
         tell(&format!("{found} runs recorded, {done} of {} are", plan.len()));
-        return finish(&study, args.scale, &plan, &results).map(|()| ExitCode::SUCCESS);
+        return finish(&study, args, &plan, &results).map(|()| ExitCode::SUCCESS);
     }
     let stop = stop_on_ctrl_c()?;
     let how = How { out: &args.out, jobs: args.jobs(), tidy: args.tidy, stop };
@@ -150,7 +157,7 @@ pub fn run(args: &StudyArgs) -> Result<ExitCode> {
         ));
         return Ok(ExitCode::from(130));
     }
-    finish(&study, args.scale, &plan, &results)?;
+    finish(&study, args, &plan, &results)?;
     let failed = count(|status| matches!(status, Status::Failed(_)));
     let elsewhere = count(|status| *status == Status::Elsewhere);
     match (failed, elsewhere) {
@@ -169,17 +176,15 @@ impl StudyArgs {
     }
 }
 
-/// What follows when every run that can be made is recorded: a line a group.
-///
-/// # Errors
-/// If the results cannot be read.
-pub fn finish(study: &Study, scale: Scale, plan: &[Planned], results: &Results) -> Result<()> {
+/// What follows when every run that can be made is recorded: a line a group, the verdicts of the claims
+/// that were asked for, verdicts.json and the page.
+fn finish(study: &Study, args: &StudyArgs, plan: &[Planned], results: &Results) -> Result<()> {
     let rows: HashMap<(String, u64), Row> =
         results.rows()?.into_iter().map(|row| ((row.hash.clone(), row.seed), row)).collect();
     let mut text = format!(
         "study {}, {} scale: {}\n{:<14} {:>7} {:>8}  T_grok: mean [range]\n",
         study.name,
-        scale.name(),
+        args.scale.name(),
         results.dir().join("runs.csv").display(),
         "group",
         "runs",
@@ -203,6 +208,25 @@ pub fn finish(study: &Study, scale: Scale, plan: &[Planned], results: &Results) 
             of(t_grok.len(), done.len())
         )?;
     }
+    if cost::read(results)?.is_empty() {
+        cost::measure(results)?;
+    }
+    let graded = report::study::graded(results.dir())?;
+    let page = report::study::write(results.dir(), &graded)?;
+    let asked =
+        |id: &str| args.claims.is_empty() || args.claims.iter().any(|c| c.eq_ignore_ascii_case(id));
+    for claim in graded.iter().filter(|claim| asked(claim.id)) {
+        let name = claim.verdict.name();
+        write!(text, "\n{} {name}: {}\n    paper  {}\n", claim.id, claim.claim, claim.paper)?;
+        if !claim.measured.is_empty() {
+            writeln!(text, "    here   {}", claim.measured)?;
+        }
+        if !claim.controls.is_empty() {
+            writeln!(text, "    other  {}", claim.controls)?;
+        }
+        writeln!(text, "    why    {}", claim.why)?;
+    }
+    writeln!(text, "\nreport {}", page.display())?;
     say(&text)
 }
 

@@ -142,7 +142,11 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
     };
     let sham_words = |at: &At| {
         let sham = at.sham.as_ref().map_or("not run".into(), Delay::words);
-        format!("noise of the same norm, α {}: {sham}; mixing minus noise {}", at.alpha, signed(at.over_sham))
+        format!(
+            "noise of the same norm, α {}: {sham}; mixing minus noise {}",
+            at.alpha,
+            signed(at.over_sham)
+        )
     };
     let mut times = Figure {
         title: "T_grok by strength, a dot a seed".into(),
@@ -185,13 +189,16 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
                     faults.push("H̃ is not kept up at the baseline's T_grok");
                 }
                 if !significant.iter().any(|at| specific(at)) {
-                    faults.push("noise of the same norm, which carries no other example, does as much");
+                    faults.push(
+                        "noise of the same norm, which carries no other example, does as much",
+                    );
                 }
                 sentence(&faults)
             }
             _ => "No strength delays grokking by more than chance.".into(),
         },
         figures: vec![times, entropies],
+        note: String::new(),
     }
 }
 
@@ -279,6 +286,7 @@ pub(super) fn norm_matched(evidence: &Evidence) -> Finding {
         }
         .into(),
         figures: vec![times, norm],
+        note: String::new(),
     }
 }
 

@@ -32,7 +32,10 @@ pub(super) fn times(evidence: &Evidence) -> Finding {
         axes: ["operation: 1 add, 2 mul, 3 sub", "T_grok (steps)"],
         log: [false, false],
         series: vec![],
-        lines: vec![across(14_040.0, "paper, add 14,040"), across(21_560.0, "paper, mul and sub 21,560")],
+        lines: vec![
+            across(14_040.0, "paper, add 14,040"),
+            across(21_560.0, "paper, mul and sub 21,560"),
+        ],
     };
     for (x, op) in ["add", "mul", "sub"].iter().enumerate() {
         let runs = evidence.groups(&[op]);
@@ -50,7 +53,9 @@ pub(super) fn times(evidence: &Evidence) -> Finding {
         ),
         estimate: found[0],
         seeds: evidence.groups(&["add", "mul", "sub"]).len(),
-        controls: "20,000 of 50,000 steps are enough for one PyTorch seed of the template, too: 6,900".into(),
+        controls:
+            "20,000 of 50,000 steps are enough for one PyTorch seed of the template, too: 6,900"
+                .into(),
         verdict: match agreeing {
             3 => Verdict::Reproduced,
             0 => Verdict::NotReproduced,
@@ -62,6 +67,7 @@ pub(super) fn times(evidence: &Evidence) -> Finding {
             n => format!("{n} of the three agree."),
         },
         figures: vec![figure],
+        note: String::new(),
     }
 }
 
@@ -73,10 +79,8 @@ pub(super) fn permutations(evidence: &Evidence) -> Finding {
     }
     let words = |group: &str| {
         let grokked = evidence.grokked(group);
-        let first = grokked
-            .iter()
-            .filter(|r| collapse(r).is_some_and(|t| (t as f64) < r.t_grok()))
-            .count();
+        let first =
+            grokked.iter().filter(|r| collapse(r).is_some_and(|t| (t as f64) < r.t_grok())).count();
         let best = evidence
             .group(group)
             .iter()
@@ -122,11 +126,16 @@ pub(super) fn permutations(evidence: &Evidence) -> Finding {
         controls: "40 % is what earlier work trains on".into(),
         verdict,
         why: match verdict {
-            Verdict::Reproduced => "It groks from a tenth of the table, when and where they say.".into(),
-            Verdict::Partly => "It groks from a tenth of the table, but not when or where they say.".into(),
+            Verdict::Reproduced => {
+                "It groks from a tenth of the table, when and where they say.".into()
+            }
+            Verdict::Partly => {
+                "It groks from a tenth of the table, but not when or where they say.".into()
+            }
             _ => "Most seeds do not grok from a tenth of the table within the budget.".into(),
         },
         figures,
+        note: String::new(),
     }
 }
 
@@ -163,7 +172,10 @@ pub(super) fn mlps(evidence: &Evidence) -> Finding {
         series.extend(curves(&evidence.groups(&["mlp"]), "MLP that groks", reading));
         Figure {
             title: title.into(),
-            axes: [STEPS, if title.starts_with("Test") { "test accuracy" } else { "normalised entropy" }],
+            axes: [
+                STEPS,
+                if title.starts_with("Test") { "test accuracy" } else { "normalised entropy" },
+            ],
             log: [false, false],
             series,
             lines: vec![],
@@ -184,7 +196,9 @@ pub(super) fn mlps(evidence: &Evidence) -> Finding {
         ),
         verdict,
         why: match verdict {
-            Verdict::Reproduced => "H̃ collapses and nothing is learnt beyond the training pairs.".into(),
+            Verdict::Reproduced => {
+                "H̃ collapses and nothing is learnt beyond the training pairs.".into()
+            }
             Verdict::Partly => "H̃ falls without grokking, but not as deep as printed.".into(),
             _ if silent < falls.len() => "This MLP does learn something, at p = 41.".into(),
             _ => "Without grokking H̃ does not collapse.".into(),
@@ -193,6 +207,7 @@ pub(super) fn mlps(evidence: &Evidence) -> Finding {
             figure("Normalised entropy of MLPs", |e| e.entropy),
             figure("Test accuracy of MLPs", |e| e.test_acc),
         ],
+        note: String::new(),
     }
 }
 
@@ -274,6 +289,7 @@ pub(super) fn fourier(evidence: &Evidence) -> Finding {
                 lines: vec![],
             },
         ],
+        note: String::new(),
     }
 }
 
@@ -310,9 +326,12 @@ pub(super) fn cost(evidence: &Evidence) -> Finding {
         controls: format!("{} rounds on one thread, {}", rounds.len(), rounds[0].cpu),
         verdict,
         why: match verdict {
-            Verdict::Reproduced => "At the paper's spacing it costs next to nothing, on a CPU.".into(),
+            Verdict::Reproduced => {
+                "At the paper's spacing it costs next to nothing, on a CPU.".into()
+            }
             _ => "It costs more than they say.".into(),
         },
         figures: vec![],
+        note: String::new(),
     }
 }

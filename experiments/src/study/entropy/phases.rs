@@ -1,6 +1,7 @@
 //! What a run does over time: E1, E2, E3, E12, E13, E14.
 
 use super::claims::CONTROLS;
+use super::warning::early_warning;
 use crate::observe::milestones::{FALL, WINDOW};
 use crate::stats::{leave_one_out, mean, pearson, variance};
 use crate::study::grade::{
@@ -26,7 +27,12 @@ pub(super) fn curves(
 }
 
 /// Values of the seeds of one group, side by side at `x`.
-pub(super) fn dots(name: &str, records: &[&Record], x: f64, value: impl Fn(&Record) -> Option<f64>) -> Vec<Series> {
+pub(super) fn dots(
+    name: &str,
+    records: &[&Record],
+    x: f64,
+    value: impl Fn(&Record) -> Option<f64>,
+) -> Vec<Series> {
     let dot = |record: &&Record| {
         Some(Series {
             name: name.to_owned(),
@@ -121,7 +127,9 @@ pub(super) fn two_phases(evidence: &Evidence) -> Finding {
         verdict,
         why: match (holds[0], holds[1], holds[3]) {
             (true, true, true) => "The norm expands, then rests while the entropy falls.".into(),
-            (false, false, _) => "The norm falls from the first step on, at both initialisations.".into(),
+            (false, false, _) => {
+                "The norm falls from the first step on, at both initialisations.".into()
+            }
             (_, _, false) if holds[0] || holds[1] => format!(
                 "The norm expands from {} initialisation, but it does not rest while H̃ falls.",
                 if holds[0] && holds[1] { "either" } else { "one" }
@@ -141,6 +149,7 @@ pub(super) fn two_phases(evidence: &Evidence) -> Finding {
                 lines: vec![],
             },
         ],
+        note: String::new(),
     }
 }
 
@@ -149,10 +158,7 @@ fn norms(evidence: &Evidence, groups: &[&str]) -> Figure {
         title: "Norm of all parameters".into(),
         axes: [STEPS, "norm"],
         log: [false, true],
-        series: groups
-            .iter()
-            .flat_map(|g| curves(&evidence.groups(&[g]), g, |e| e.norm))
-            .collect(),
+        series: groups.iter().flat_map(|g| curves(&evidence.groups(&[g]), g, |e| e.norm)).collect(),
         lines: vec![],
     }
 }
@@ -224,7 +230,10 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
         ),
         verdict,
         why: match (stable, agrees, early, specific) {
-            (true, true, true, true) => "It is stable, it is theirs, it is crossed early, and only by runs that grok.".to_owned(),
+            (true, true, true, true) => {
+                "It is stable, it is theirs, it is crossed early, and only by runs that grok."
+                    .to_owned()
+            }
             _ => {
                 let mut faults = Vec::new();
                 if !stable {
@@ -255,6 +264,7 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
                 lines: vec![across(centre, format!("H̃* {centre:.3}"))],
             },
         ],
+        note: String::new(),
     }
 }
 
@@ -304,10 +314,9 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
         true => Verdict::Partly,
     };
     // As the paper counts: over the whole run, memorising included.
-    let printed = add
-        .iter()
-        .filter(|r| r.row.t_collapse.is_some_and(|t| (t as f64) < r.t_grok()))
-        .count();
+    let printed =
+        add.iter().filter(|r| r.row.t_collapse.is_some_and(|t| (t as f64) < r.t_grok())).count();
+    let (picture, paragraph) = early_warning(evidence).unzip();
     let mut figure = Figure {
         title: "Steps by which the collapse comes before a test accuracy, a dot a seed".into(),
         axes: ["test accuracy reached", "lead (steps)"],
@@ -362,7 +371,8 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
                 false => sentence(&faults),
             }
         },
-        figures: vec![figure],
+        figures: [Some(figure), picture].into_iter().flatten().collect(),
+        note: paragraph.unwrap_or_default(),
     }
 }
 
@@ -380,11 +390,8 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
         if end < grok + LENGTH {
             return None;
         }
-        let points: Vec<[f64; 2]> = record
-            .curve(|e| e.entropy)
-            .into_iter()
-            .filter(|p| p[0] >= grok as f64)
-            .collect();
+        let points: Vec<[f64; 2]> =
+            record.curve(|e| e.entropy).into_iter().filter(|p| p[0] >= grok as f64).collect();
         let mut lowest = f64::INFINITY;
         let mut rebound: f64 = 0.0;
         for &[_, h] in &points {
@@ -424,7 +431,9 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
         verdict,
         why: match verdict {
             Verdict::Reproduced => "H̃ stays down for ten times as long as they looked.".into(),
-            Verdict::NotReproduced => "In most seeds H̃ comes back up by more than .05 later on.".into(),
+            Verdict::NotReproduced => {
+                "In most seeds H̃ comes back up by more than .05 later on.".into()
+            }
             _ => "Some seeds rebound, most of them for a moment, at a spike of the loss.".into(),
         },
         figures: vec![Figure {
@@ -447,6 +456,7 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
                 .collect(),
             lines: vec![Line { label: "T_grok".into(), at: 0.0, horizontal: false }],
         }],
+        note: String::new(),
     }
 }
 
@@ -521,6 +531,7 @@ pub(super) fn norm_and_entropy(evidence: &Evidence) -> Finding {
                 .collect(),
             lines: vec![],
         }],
+        note: String::new(),
     }
 }
 
@@ -597,5 +608,6 @@ pub(super) fn probes(evidence: &Evidence) -> Finding {
                 .collect(),
             lines: vec![],
         }],
+        note: String::new(),
     }
 }

@@ -3,11 +3,11 @@
 use super::claims::CONTROLS;
 use super::phases::{STEPS, across, at_grok, thresholds};
 use crate::forecast::contest::{
-    BINS, error_at_last, errors_by_remaining, predict_left_out, r_squared_left_out,
-    r_squared_pooled, Prediction,
+    BINS, Prediction, error_at_last, errors_by_remaining, predict_left_out, r_squared_left_out,
+    r_squared_pooled,
 };
-use crate::forecast::predictor::{Feature, Fitted, Predictor};
 use crate::forecast::curve::Curve;
+use crate::forecast::predictor::{Feature, Fitted, Predictor};
 use crate::stats::{BOOTSTRAP, Bootstrap, Estimate, mean};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, below, count, mean_of, mostly, show,
@@ -42,7 +42,8 @@ pub(super) fn forecast_curves(records: &[&Record]) -> Vec<Curve> {
 /// Mean error within each seed where so many steps are left, by curve.
 fn useful_error(predictions: &[Prediction], curves: usize) -> Vec<Option<f64>> {
     let of = |curve| {
-        let inside = predictions.iter().filter(|p| p.curve == curve && USEFUL.contains(&p.remaining));
+        let inside =
+            predictions.iter().filter(|p| p.curve == curve && USEFUL.contains(&p.remaining));
         mean(&inside.map(|p| (p.predicted - p.remaining).abs()).collect::<Vec<_>>())
     };
     (0..curves).map(of).collect()
@@ -85,9 +86,13 @@ pub(super) fn power_law(evidence: &Evidence) -> Finding {
         _ => Verdict::NotReproduced,
     };
     let percent = |e: Option<Estimate>| {
-        e.map(|e| Estimate { value: 100.0 * e.value, interval: e.interval.map(|i| i.map(|x| 100.0 * x)) })
+        e.map(|e| Estimate {
+            value: 100.0 * e.value,
+            interval: e.interval.map(|i| i.map(|x| 100.0 * x)),
+        })
     };
-    let mean_error = |errors: &[Option<f64>]| mean_of(&errors.iter().flatten().copied().collect::<Vec<_>>());
+    let mean_error =
+        |errors: &[Option<f64>]| mean_of(&errors.iter().flatten().copied().collect::<Vec<_>>());
     let mut figure = Figure {
         title: "Error of the predicted T_grok, by the steps that are left".into(),
         axes: ["steps left", "mean error (steps)"],
@@ -107,7 +112,11 @@ pub(super) fn power_law(evidence: &Evidence) -> Finding {
         };
         for bin in &bins {
             let Some(error) = bin.error else { continue };
-            let end = if bin.remaining.end == u64::MAX { 2 * bin.remaining.start } else { bin.remaining.end };
+            let end = if bin.remaining.end == u64::MAX {
+                2 * bin.remaining.start
+            } else {
+                bin.remaining.end
+            };
             series.points.push([(bin.remaining.start as f64 * end as f64).sqrt(), error.value]);
         }
         figure.series.push(series);
@@ -129,7 +138,11 @@ pub(super) fn power_law(evidence: &Evidence) -> Finding {
         predicted.series.push(Series {
             name: "law in H̃".into(),
             mark: Mark::Line,
-            points: law.iter().filter(|p| p.curve == i).map(|p| [p.remaining, p.predicted]).collect(),
+            points: law
+                .iter()
+                .filter(|p| p.curve == i)
+                .map(|p| [p.remaining, p.predicted])
+                .collect(),
             ends: vec![],
             label: format!("seed {}", record.row.seed),
         });
@@ -168,6 +181,7 @@ pub(super) fn power_law(evidence: &Evidence) -> Finding {
         }
         .into(),
         figures: vec![figure, predicted],
+        note: String::new(),
     }
 }
 
@@ -204,7 +218,8 @@ pub(super) fn best_predictor(evidence: &Evidence) -> Finding {
     let few = Bootstrap { resamples: 100, ..BOOTSTRAP };
     let wins = few.percentile(&all, |curves| {
         let ours = r_squared(curves, Feature::Entropy)?;
-        let best = others.iter().filter_map(|(f, _)| r_squared(curves, *f)).fold(f64::MIN, f64::max);
+        let best =
+            others.iter().filter_map(|(f, _)| r_squared(curves, *f)).fold(f64::MIN, f64::max);
         Some(ours - best)
     });
     let value = |e: &Option<Estimate>| e.map_or(f64::MIN, |e| e.value);
@@ -250,7 +265,10 @@ pub(super) fn best_predictor(evidence: &Evidence) -> Finding {
         why: match (clear, first_of_seven, best) {
             (true, ..) => "It is ahead of all others in 95 % of resamples.".into(),
             (_, true, Some((f, _))) => {
-                format!("It is ahead of the paper's other six, but not clearly of all ({}).", f.name())
+                format!(
+                    "It is ahead of the paper's other six, but not clearly of all ({}).",
+                    f.name()
+                )
             }
             (_, _, Some((f, r))) => {
                 format!("The best is the {} with R² {}.", f.name(), show(*r, 2))
@@ -262,8 +280,12 @@ pub(super) fn best_predictor(evidence: &Evidence) -> Finding {
             axes: ["", "R²"],
             log: [false, false],
             series: bars,
-            lines: vec![across(0.507, "paper, entropy gap .507"), across(0.38, "paper, all others below .38")],
+            lines: vec![
+                across(0.507, "paper, entropy gap .507"),
+                across(0.38, "paper, all others below .38"),
+            ],
         }],
+        note: String::new(),
     }
 }
 
@@ -287,13 +309,20 @@ pub(super) fn early_stopping(evidence: &Evidence) -> Finding {
         .filter_map(|(r, threshold)| {
             let step = r.crosses(threshold?)?;
             let later = r.curves.iter().find(|e| e.step >= step + SPARE)?;
-            Some(Stop { step, accuracy: r.at(step)?.test_acc?, later: later.test_acc?, grok: r.t_grok() })
+            Some(Stop {
+                step,
+                accuracy: r.at(step)?.test_acc?,
+                later: later.test_acc?,
+                grok: r.t_grok(),
+            })
         })
         .collect();
     let good = stops.iter().filter(|s| s.accuracy >= 0.99).count();
     let spare = stops.iter().filter(|s| s.later >= 0.99).count();
-    let saved = mean_of(&stops.iter().map(|s| 100.0 * (1.0 - s.step as f64 / BUDGET)).collect::<Vec<_>>());
-    let by_test = mean_of(&stops.iter().map(|s| 100.0 * (1.0 - s.grok / BUDGET)).collect::<Vec<_>>());
+    let saved =
+        mean_of(&stops.iter().map(|s| 100.0 * (1.0 - s.step as f64 / BUDGET)).collect::<Vec<_>>());
+    let by_test =
+        mean_of(&stops.iter().map(|s| 100.0 * (1.0 - s.grok / BUDGET)).collect::<Vec<_>>());
     let over_test = mean_of(&stops.iter().map(|s| s.grok - s.step as f64).collect::<Vec<_>>());
     let accuracy = mean_of(&stops.iter().map(|s| s.accuracy).collect::<Vec<_>>());
     let star = mean(&at_grok(&add)).unwrap_or(f64::NAN);
@@ -350,5 +379,6 @@ pub(super) fn early_stopping(evidence: &Evidence) -> Finding {
             ],
             lines: vec![across(0.99, ".99")],
         }],
+        note: String::new(),
     }
 }

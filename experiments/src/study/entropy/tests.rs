@@ -68,7 +68,12 @@ impl Run {
     }
 
     fn quiet() -> Run {
-        Run { last: 15_000, entropy: flat, fourier: |_, step| 0.2 + 0.01 * (step / 300.0).sin(), ..PAPER }
+        Run {
+            last: 15_000,
+            entropy: flat,
+            fourier: |_, step| 0.2 + 0.01 * (step / 300.0).sin(),
+            ..PAPER
+        }
     }
 
     fn record(&self, group: &str, seed: u64) -> Record {
@@ -101,11 +106,12 @@ impl Run {
         let first = |reached: &dyn Fn(&Evaluation) -> bool| {
             curves.iter().find(|e| reached(e)).map(|e| e.step)
         };
-        let above = |accuracy: f64| {
-            first(&|e: &Evaluation| e.test_acc.is_some_and(|acc| acc >= accuracy))
-        };
+        let above =
+            |accuracy: f64| first(&|e: &Evaluation| e.test_acc.is_some_and(|acc| acc >= accuracy));
         let t_grok = above(0.99);
-        let at = |step: Option<u64>| curves.iter().find(|e| Some(e.step) == step).and_then(|e| e.entropy);
+        let at = |step: Option<u64>| {
+            curves.iter().find(|e| Some(e.step) == step).and_then(|e| e.entropy)
+        };
         let row = Row {
             hash: format!("{group:0<12.12}"),
             group: group.into(),
@@ -144,7 +150,8 @@ fn world(change: impl Fn(&str, u64, Run) -> Run) -> Evidence {
         records.extend((0..seeds).map(|seed| change(name, seed, run(seed)).record(name, seed)));
     };
     let later = |by: u64| move |seed| Run::grokking(add_times(seed) + by);
-    let high = |by: u64| move |seed| Run { entropy: |_, _| 0.79, ..Run::grokking(add_times(seed) + by) };
+    let high =
+        |by: u64| move |seed| Run { entropy: |_, _| 0.79, ..Run::grokking(add_times(seed) + by) };
     group("add", 10, &later(0));
     for name in ["no-decay", "little-data", "shuffled"] {
         group(name, 3, &|_| Run::quiet());
@@ -171,8 +178,9 @@ fn world(change: impl Fn(&str, u64, Run) -> Run) -> Evidence {
         ..Run::quiet()
     });
     group("mlp", 3, &|seed| Run::grokking(4000 + 100 * seed));
-    Evidence::of(records)
-        .with_cost((0..5).map(|_| Cost { cpu: "a CPU".into(), step_ms: 3.0, entropy_ms: 0.3 }).collect())
+    Evidence::of(records).with_cost(
+        (0..5).map(|_| Cost { cpu: "a CPU".into(), step_ms: 3.0, entropy_ms: 0.3 }).collect(),
+    )
 }
 
 fn as_they_say(_: &str, _: u64, run: Run) -> Run {
@@ -221,7 +229,10 @@ fn where_the_paper_is_wrong_its_claims_are_not_reproduced() {
     not("E3", &|_, _, run| Run { entropy: |s, g| drop(s, g + 3000.0), ..run });
     not("E4", &|_, _, run| Run { grok: run.grok.map(|t| t / 3), ..run });
     let same = |group: &str, seed: u64, run: Run| match group {
-        _ if group.starts_with("mixing") || group.ends_with("matched") || group == "twin-mixing" => {
+        _ if group.starts_with("mixing")
+            || group.ends_with("matched")
+            || group == "twin-mixing" =>
+        {
             Run::grokking(add_times(seed) + (seed % 3) * 200)
         }
         _ => run,
@@ -230,10 +241,18 @@ fn where_the_paper_is_wrong_its_claims_are_not_reproduced() {
     not("E6", &same);
     not("E7", &|_, seed, run| Run {
         // H̃ that says nothing about what is left
-        entropy: if seed % 2 == 0 { |s, _| 0.7 + 0.05 * (s / 90.0).sin() } else { |s, _| 0.7 + 0.05 * (s / 70.0).cos() },
+        entropy: if seed % 2 == 0 {
+            |s, _| 0.7 + 0.05 * (s / 90.0).sin()
+        } else {
+            |s, _| 0.7 + 0.05 * (s / 70.0).cos()
+        },
         ..run
     });
-    not("E8", &|_, _, run| Run { entropy: |s, _| 0.7 + 0.05 * (s / 90.0).sin(), norm: shrinking, ..run });
+    not("E8", &|_, _, run| Run {
+        entropy: |s, _| 0.7 + 0.05 * (s / 90.0).sin(),
+        norm: shrinking,
+        ..run
+    });
     not("E9", &|group, _, run| if group == "s5-10" { Run::quiet() } else { run });
     not("E10", &|group, _, run| if group == "mlp-p41" { Run::quiet() } else { run });
     not("E11", &|_, _, run| Run { fourier: |_, s| 0.5 + 0.1 * (s / 90.0).sin(), ..run });

@@ -5,8 +5,8 @@ use super::claims::CONTROLS;
 use super::prediction::forecast_curves;
 use crate::forecast::alarm::{Detector, warnings};
 use crate::forecast::curve::Curve;
-use crate::study::grade::{Evidence, FEWEST, Figure, Mark, Series, count, mean_of, show};
 use crate::study::grade::Line;
+use crate::study::grade::{Evidence, FEWEST, Figure, Mark, Series, count, mean_of, show};
 
 /// Rates of false alarms among controls at which detectors are compared.
 const RATES: [f64; 3] = [0.0, 0.1, 0.25];
@@ -18,9 +18,11 @@ pub fn early_warning(evidence: &Evidence) -> Option<(Figure, String)> {
     if add.len() < FEWEST || controls.len() < FEWEST {
         return None;
     }
-    let (runs, quiet): (Vec<Curve>, Vec<Curve>) = (forecast_curves(&add), forecast_curves(&controls));
+    let (runs, quiet): (Vec<Curve>, Vec<Curve>) =
+        (forecast_curves(&add), forecast_curves(&controls));
     let mut figure = Figure {
-        title: "Lead of the first stable alarm over T_grok, at an equal rate of false alarms".into(),
+        title: "Lead of the first stable alarm over T_grok, at an equal rate of false alarms"
+            .into(),
         axes: ["false alarms allowed among the controls", "mean lead (steps)"],
         log: [false, false],
         series: vec![],
