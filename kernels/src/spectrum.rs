@@ -240,8 +240,8 @@ impl SpectrumMeter {
         Ok(Bounded { entropy, normalised_entropy, bound: 0.0, participation_ratio, steps: None })
     }
 
-    /// The `count` largest eigenvalues (at most dim), descending and in the units of the data squared,
-    /// and a unit eigenvector for each: (count), (count, dim). Allocates.
+    /// The `count` largest eigenvalues, or as many as the rank, descending and in the units of the data
+    /// squared, and a unit eigenvector for each: (k), (k, dim). Allocates.
     ///
     /// # Errors
     /// As [`SpectrumMeter::spectrum`].
@@ -251,11 +251,19 @@ impl SpectrumMeter {
         count: usize,
     ) -> Result<(Vec<f64>, Vec<f64>), SpectrumError> {
         let shift = self.load(centring)?;
-        let rows = self.covariance.rows() as f64;
-        let (mut eigenvalues, vectors) =
+        let (dim, rows) = (self.eigenvalues.len(), self.covariance.rows() as f64);
+        let (mut eigenvalues, mut vectors) =
             eigenvectors::leading(&mut self.tridiagonal, &mut self.matrix, count)?;
+        eigenvalues.truncate(Spectrum::of(&eigenvalues, self.noise()).rank);
+        vectors.truncate(eigenvalues.len() * dim);
         eigenvalues.iter_mut().for_each(|x| *x = scale(x.max(0.0) / rows, shift).min(f64::MAX));
         Ok((eigenvalues, vectors))
+    }
+
+    /// What is rounding of the covariance itself, as a share of λ₁.
+    fn noise(&self) -> f64 {
+        let blocks = self.covariance.rows().div_ceil(BLOCK);
+        (4 * self.eigenvalues.len() + blocks) as f64 * f64::EPSILON
     }
 
     /// What the number of rows leaves of the rank.
@@ -288,13 +296,12 @@ impl SpectrumMeter {
         shift: i32,
     ) -> Result<Spectrum<'_>, SpectrumError> {
         let (dim, rows) = (self.eigenvalues.len(), self.covariance.rows());
-        let rank = self.rank_at_most(centring);
+        let (rank, noise) = (self.rank_at_most(centring), self.noise());
         let eigenvalues = if rank <= dim / LANCZOS {
             self.lanczos.eigenvalues(&self.matrix)?
         } else {
             self.tridiagonal.eigenvalues(&mut self.matrix)?
         };
-        let noise = (4 * dim + rows.div_ceil(BLOCK)) as f64 * f64::EPSILON;
         let numbers = Spectrum::of(eigenvalues, noise);
         for (to, x) in self.eigenvalues.iter_mut().zip(eigenvalues) {
             let x = scale(x.max(0.0) / rows as f64, shift);

@@ -129,5 +129,12 @@ fn a_meter_gives_the_directions_of_largest_variance() {
         let mean = along.iter().sum::<f64>() / rows as f64;
         let variance = along.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / rows as f64;
         assert!((variance / values[k] - 1.0).abs() < 1e-10, "{k}: {variance} {}", values[k]);
-    }
+    } // No more of them than the rank.
+    meter.clear();
+    meter.push(&x[..3 * dim]).unwrap();
+    let (values, vectors) = meter.leading(Centring::Centred, 5).unwrap();
+    assert_eq!((values.len(), vectors.len()), (2, 2 * dim));
+    meter.clear();
+    meter.push(&[4.0_f32; 40]).unwrap();
+    assert_eq!(meter.leading(Centring::Centred, 5).unwrap(), (vec![], vec![]));
 }

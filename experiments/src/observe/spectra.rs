@@ -117,8 +117,7 @@ impl Spectra {
         log: &mut Vec<(String, f64)>,
     ) -> Result<(), SpectrumError> {
         let hook = &mut self.hooks[0];
-        let rank = hook.meter.spectrum(Centring::Centred)?.rank;
-        let (values, vectors) = hook.meter.leading(Centring::Centred, LEADING.min(rank))?;
+        let (values, vectors) = hook.meter.leading(Centring::Centred, LEADING)?;
         let dim = vectors.len() / values.len().max(1);
         let mut y = Vec::with_capacity(answers.len() * values.len());
         for row in hook.rows(model) {
