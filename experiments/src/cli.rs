@@ -6,6 +6,7 @@
 use crate::audit::{self, AuditArgs};
 use crate::bench::{self, BenchCommand};
 use crate::config::{Config, set::split_assignment};
+use crate::forecast::command::{ForecastArgs, Online, RESULTS, forecast_command};
 use crate::presets::{PRESETS, preset};
 use crate::profile::Profile;
 use crate::report;
@@ -48,6 +49,8 @@ enum Command {
     Resume(ResumeArgs),
     /// Rebuilds the report of one or more runs, or grades a study again by its records.
     Report(ReportArgs),
+    /// Says when a run will grok, from its entropy so far and from runs that have grokked.
+    Forecast(ForecastArgs),
     /// Spectral entropy of anyone's activations: a .npy or .safetensors matrix, rows = samples.
     Entropy(EntropyArgs),
     /// The ledger of one training step: every op with its formula, source, work, time, share of what
@@ -193,6 +196,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             carry_on(&config, &folder, &args.common, args.common.profile(&config)?)
         }
         Some(Command::Report(args)) => write_reports(&args).map(|()| done),
+        Some(Command::Forecast(args)) => forecast_command(&args).map(|()| done),
         Some(Command::Entropy(args)) => entropy_command(&args).map(|()| done),
         Some(Command::Audit(args)) => audit::run(&args).map(|()| done),
         Some(Command::Bench(command)) => bench::run(&command).map(|()| done),
@@ -422,6 +426,7 @@ struct Display {
     bar: Option<ProgressBar>,
     last: Mutex<(Instant, u64)>,
     begun: Mutex<Option<(Instant, u64)>>,
+    forecast: Mutex<Online>,
 }
 
 /// How often a bar is redrawn, and a line printed where there is no terminal.
@@ -452,7 +457,9 @@ impl Display {
             ProgressBar::new(config.steps).with_style(style)
         });
         let now = Instant::now();
-        Ok(Display { bar, last: Mutex::new((now, 0)), begun: Mutex::new(None) })
+        let forecast = Online::new(config, &folder.metrics(), Path::new(RESULTS));
+        let (begun, forecast) = (Mutex::new(None), Mutex::new(forecast));
+        Ok(Display { bar, last: Mutex::new((now, 0)), begun, forecast })
     }
 
     fn note(&self, sentence: &str) {
@@ -465,6 +472,12 @@ impl Display {
     fn show(&self, p: Progress) {
         let now = Instant::now();
         let begun = *self.begun.lock().expect("no panic holds it").get_or_insert((now, p.step));
+        let mut forecast = self.forecast.lock().expect("no panic holds it");
+        if !p.evaluation.is_empty()
+            && let Some(sentence) = forecast.observe(p.step - 1, p.evaluation)
+        {
+            self.note(&sentence);
+        }
         let pause = if self.bar.is_some() { REDRAW } else { LINE };
         let mut last = self.last.lock().expect("no panic holds it");
         if (now - last.0 < pause && p.step < p.steps) || p.step == begun.1 {
@@ -475,7 +488,8 @@ impl Display {
         let left = ((p.steps - p.step) as f64 / rate.max(1e-9)).min(1e9);
         let phase = match (p.milestones.t_memorise, p.milestones.t_grok) {
             (_, Some(step)) => format!(", grokked at {step}"),
-            (Some(step), None) => format!(", memorised at {step}"),
+            (Some(step), None) if forecast.words().is_empty() => format!(", memorised at {step}"),
+            (Some(step), None) => format!(", memorised at {step}, {}", forecast.words()),
             (None, None) => String::new(),
         };
         let message = format!(

@@ -278,6 +278,8 @@ pub struct Progress<'a> {
     pub entropy: f64,
     /// So far.
     pub milestones: &'a Milestones,
+    /// What was logged before this update, where an evaluation was due: (key, value).
+    pub evaluation: &'a [(String, f64)],
 }
 
 /// How a run is carried out, none of which changes its result.
@@ -408,6 +410,7 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
             accuracy,
             entropy,
             milestones: &milestones,
+            evaluation: &evaluation,
         });
         trainer.profile.lap(Span::Part("display", "progress"));
         let stop = conduct.stop.load(Ordering::Relaxed) && done < config.steps;
