@@ -63,7 +63,12 @@ impl Axis {
             (lo, hi) = (lo - 0.05 * size, hi + 0.05 * size);
         }
         (lo, hi) = (lo - room * (hi - lo), hi + room * (hi - lo));
-        let ticks = if log { log_ticks(10f64.powf(lo), 10f64.powf(hi)) } else { multiples(lo, hi) };
+        let ticks = match log {
+            true if rounded => log_ticks(10f64.powf(lo), 10f64.powf(hi)),
+            true => powers(lo, hi),
+            // An axis whose ends are no ticks has room for one more.
+            false => multiples(lo, hi, if rounded { 5.0 } else { 7.0 }),
+        };
         if rounded {
             let end = |tick: Option<&f64>| tick.and_then(|&t| along(log, t));
             lo = end(ticks.first()).unwrap_or(lo).min(lo);
@@ -74,7 +79,8 @@ impl Axis {
             |&tick: &f64| along(log, tick).is_some_and(|u| (lo - slack..=hi + slack).contains(&u));
         let mut ticks: Vec<f64> = ticks.into_iter().filter(inside).collect();
         if log && ticks.len() < 2 {
-            ticks = multiples(10f64.powf(lo), 10f64.powf(hi)).into_iter().filter(inside).collect();
+            ticks = multiples(10f64.powf(lo), 10f64.powf(hi), 5.0);
+            ticks.retain(inside);
         }
         Some(Axis { log, lo, hi, ticks })
     }
@@ -103,9 +109,18 @@ impl Axis {
     }
 }
 
-/// Multiples of a round number, about six, the outermost just outside.
-fn multiples(lo: f64, hi: f64) -> Vec<f64> {
-    let step = round_up((hi - lo) / 5.0);
+/// Powers of ten from 10^lo to 10^hi, or 1, 2, 5 of each decade where there are less than three.
+fn powers(lo: f64, hi: f64) -> Vec<f64> {
+    if hi - lo >= 3.0 {
+        return log_ticks(10f64.powf(lo), 10f64.powf(hi));
+    }
+    let decades = lo.floor() as i32..=hi.ceil() as i32;
+    decades.flat_map(|e| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(e))).collect()
+}
+
+/// Multiples of a round number, the outermost just outside, with at most so many steps from `lo` to `hi`.
+fn multiples(lo: f64, hi: f64, steps: f64) -> Vec<f64> {
+    let step = round_up((hi - lo) / steps);
     let (first, last) = ((lo / step + 1e-9).floor(), (hi / step - 1e-9).ceil());
     (first as i64..=last as i64).map(|i| i as f64 * step).collect()
 }
@@ -186,7 +201,7 @@ impl<'a> Drawing<'a> {
 
     /// Whether the labels of the y axis need more than the usual 48 pixels.
     pub(crate) fn roomy(&self) -> bool {
-        self.y.labels().iter().any(|label| label.chars().count() > 6)
+        self.y.labels().iter().any(|label| label.chars().count() > 5)
     }
 
     /// The names of its series, each with what stands for it.
@@ -265,9 +280,9 @@ impl<'a> Drawing<'a> {
             );
         }
         let labels = self.x.labels();
-        // Letters have 6.6 pixels, a telephone's plot has about 300: there every other label goes.
+        // Letters have some 7 pixels, a telephone's plot 300: there every other label goes.
         let wide =
-            labels.iter().map(|l| l.chars().count() as f64 * 6.6 + 12.0).sum::<f64>() > 300.0;
+            labels.iter().map(|l| l.chars().count() as f64 * 6.6 + 12.0).sum::<f64>() > 240.0;
         for (i, (&tick, label)) in self.x.ticks.iter().zip(&labels).enumerate() {
             let at = percent(self.x.place(tick).unwrap_or(0.0));
             let spare = if wide && i % 2 == 1 { " desk" } else { "" };
@@ -727,12 +742,20 @@ pub(super) mod tests {
         let labels = |values: &[f64], log, rounded| {
             Axis::around(values.iter().copied(), log, 0.0, rounded).unwrap().labels().join(" ")
         };
+        assert_eq!(
+            labels(&[0.0, 30_000.0], false, false),
+            "0 5,000 10,000 15,000 20,000 25,000 30,000"
+        );
         assert_eq!(labels(&[0.0, 50_000.0], false, false), "0 10,000 20,000 30,000 40,000 50,000");
         assert_eq!(labels(&[0.481, 0.847], false, true), "0.4 0.5 0.6 0.7 0.8 0.9");
         assert_eq!(labels(&[-1_200.0, 2_300.0], false, true), "−2,000 −1,000 0 1,000 2,000 3,000");
         assert_eq!(labels(&[-0.05, 0.02], false, true), "−0.06 −0.04 −0.02 0.00 0.02");
         assert_eq!(labels(&[3e7, 1.2e8], false, true), "2×10⁷ 4×10⁷ 6×10⁷ 8×10⁷ 10⁸ 1.2×10⁸");
-        assert_eq!(labels(&[100.0, 50_000.0], true, false), "100 1,000 10,000");
+        assert_eq!(
+            labels(&[100.0, 50_000.0], true, false),
+            "100 200 500 1,000 2,000 5,000 10,000 20,000 50,000"
+        );
+        assert_eq!(labels(&[10.0, 50_000.0], true, false), "10 100 1,000 10,000");
         assert_eq!(labels(&[3.1, 4.6], true, false), "3.5 4.0 4.5");
         assert_eq!(labels(&[2e-6, 3.0], true, true), "10⁻⁶ 10⁻⁴ 0.01 1 100");
         assert_eq!(labels(&[7.0], false, true), "6.6 6.8 7.0 7.2 7.4");
