@@ -218,7 +218,7 @@ mod tests {
         };
         let curves = curves();
         let all: Vec<&Curve> = curves.iter().collect();
-        let points = super::super::predictor::points(&all, Feature::Entropy);
+        let points = super::super::predictor::points(&all, |c, i| Feature::Entropy.at(c, i));
         assert!(
             (pooled.value - r(&points).powi(2)).abs() < 0.02,
             "R² of a line is r², but for what it says below 0"

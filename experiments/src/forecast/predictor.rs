@@ -136,10 +136,13 @@ impl Predictor {
             Predictor::PowerLaw(feature) => {
                 let star = curves.iter().filter_map(|c| c.at_grok(|c, i| feature.at(c, i)));
                 let star = mean(&star.collect::<Vec<_>>())?;
-                Fitted::PowerLaw(feature, PowerLaw::fit(&points(curves, feature), star)?)
+                Fitted::PowerLaw(
+                    feature,
+                    PowerLaw::fit(&points(curves, |c, i| feature.at(c, i)), star)?,
+                )
             }
             Predictor::Linear(feature) => {
-                let (a, b) = line(&points(curves, feature))?;
+                let (a, b) = line(&points(curves, |c, i| feature.at(c, i)))?;
                 Fitted::Linear(feature, a, b)
             }
         })
@@ -174,14 +177,17 @@ impl Fitted {
 }
 
 /// (z, ΔT) at every waiting evaluation of every curve that groks.
-pub(super) fn points(curves: &[&Curve], feature: Feature) -> Vec<(f64, f64)> {
+pub(super) fn points(
+    curves: &[&Curve],
+    reading: impl Fn(&Curve, usize) -> Option<f64>,
+) -> Vec<(f64, f64)> {
     let mut points = Vec::new();
     for curve in curves {
         let Some(t_grok) = curve.milestones().t_grok else { continue };
         points.extend(
             curve
                 .waiting()
-                .filter_map(|i| Some((feature.at(curve, i)?, (t_grok - curve.step[i]) as f64))),
+                .filter_map(|i| Some((reading(curve, i)?, (t_grok - curve.step[i]) as f64))),
         );
     }
     points
