@@ -16,7 +16,7 @@ pub mod report;
 pub mod run;
 pub mod seed;
 pub mod spectrum_file;
-pub mod study;
 pub mod stats;
+pub mod study;
 pub mod tasks;
 pub mod train;
