@@ -446,7 +446,7 @@ pub fn write(dir: &Path, graded: &[Graded]) -> Result<PathBuf> {
     let dirty = if env!("PLATEAU_DIRTY") == "true" { ", changed since" } else { "" };
     let made = [
         ("runs", format!("plateau study {} --scale {}", study.name, scale.name())),
-        ("page", format!("plateau report {}", dir.display())),
+        ("page", format!("plateau report results/{}", study.folder(scale))),
         ("commit", format!("{}{dirty}", env!("PLATEAU_COMMIT"))),
     ];
     let folders = run_folders(dir);
