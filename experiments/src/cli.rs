@@ -78,7 +78,7 @@ struct RunArgs {
     #[arg(conflicts_with_all = ["experiment", "seed", "steps", "set"])]
     plan: Option<PathBuf>,
     /// The line of the plan, from 0.
-    #[arg(long, value_name = "I", requires = "plan")]
+    #[arg(long, value_name = "I", requires = "plan", conflicts_with = "experiment")]
     index: Option<usize>,
     /// The seed, in place of the file's.
     #[arg(long)]

@@ -35,9 +35,10 @@ fn finish(dir: &Path, extra: &[&str]) -> Output {
     output
 }
 
-/// Starts the study and ends it with a signal after a while; returns its exit code and stderr.
-fn interrupt(dir: &Path, jobs: &str, signal: &str, after: u64) -> (Option<i32>, String) {
-    let child = plateau()
+/// Starts the study and ends it with a signal once so many runs have a checkpoint; returns its exit code
+/// and stderr.
+fn interrupt(dir: &Path, jobs: &str, signal: &str, begun: usize) -> (Option<i32>, String) {
+    let mut child = plateau()
         .current_dir(dir)
         .args(STUDY)
         .args(["--jobs", jobs])
@@ -45,10 +46,14 @@ fn interrupt(dir: &Path, jobs: &str, signal: &str, after: u64) -> (Option<i32>, 
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(after));
+    let folders = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path());
+    let has_checkpoint = |run: &PathBuf| folders(run.join("checkpoints")).next().is_some();
+    while folders(dir.join("runs")).flat_map(folders).filter(has_checkpoint).count() < begun {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended too early");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let id = child.id().to_string();
-    let kill = std::process::Command::new("kill").args([signal, &id]).status().unwrap();
-    assert!(kill.success(), "it ended too early");
+    assert!(std::process::Command::new("kill").args([signal, &id]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     (output.status.code(), stderr(&output))
 }
@@ -73,7 +78,7 @@ fn an_interrupted_study_ends_with_the_results_of_one_that_never_was() {
     let expected = results(&whole);
     assert_eq!(expected.len(), 9, "eight runs and their rows");
 
-    for (jobs, moments) in [("1", [900, 1700]), ("2", [1300, 400])] {
+    for (jobs, moments) in [("1", [1, 3]), ("2", [3, 5])] {
         let dir = scratch(&format!("study-interrupted-{jobs}"));
         let (code, said) = interrupt(&dir, jobs, "-INT", moments[0]);
         assert_eq!(code, Some(130), "{said}");

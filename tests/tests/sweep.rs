@@ -129,7 +129,8 @@ fn a_bad_sweep_or_plan_is_refused_with_a_sentence() {
     refused(&["sweep", "plan", "value.toml"], &["`seed` is not a list; write seed = [1]"]);
     refused(&["run", "sweep.toml"], &["sweep.toml", "plateau sweep plan"]);
     refused(&["run", "--plan", "plan.jsonl"], &["--index"]);
-    refused(&["run", "smoke", "--index", "0"], &["--plan"]);
+    refused(&["run", "smoke", "--index", "0"], &["--index", "EXPERIMENT"]);
+    refused(&["run", "--index", "0"], &["--plan"]);
     refused(&["run", "--plan", "plan.jsonl", "--index", "0", "--seed", "1"], &["--seed"]);
     refused(
         &["run", "--plan", "plan.jsonl", "--index", "4"],

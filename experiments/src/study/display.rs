@@ -133,7 +133,9 @@ impl<'a> Display<'a> {
                 for (place, bar) in &terminal.running {
                     let r = self.board.read(*place);
                     let phase = r.t_grok.map_or(String::new(), |t| format!(", grokked at {t}"));
-                    bar.set_length(if r.steps > 0 { r.steps } else { bar.length().unwrap_or(0) });
+                    if r.steps > 0 {
+                        bar.set_length(r.steps);
+                    }
                     bar.set_position(r.step);
                     bar.set_message(format!(
                         "{}: train {:.3} test {:.3} H̃ {:.3}{phase}",
