@@ -501,3 +501,36 @@ fn mixing_and_sham_agree_with_pytorch() {
         }
     }
 }
+
+#[test]
+fn a_profile_is_of_one_tape() {
+    let dir = scratch("interventions-profile");
+    let profile = |steps: &str| {
+        let mut arguments = vec!["run".to_string(), "smoke".into(), "--steps".into(), "60".into()];
+        for (key, value) in mixing(20, 25, false) {
+            arguments.extend(["--set".to_string(), format!("{key}={value}")]);
+        }
+        arguments.extend(["--profile", "p.json", "--profile-steps", steps].map(String::from));
+        arguments.extend(["--out".to_string(), format!("out-{steps}")]);
+        run_in(&dir, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    for steps in ["10..21", "24..30", "0..60"] {
+        let refused = profile(steps);
+        assert_eq!(refused.status.code(), Some(1), "{steps}");
+        let said = stderr(&refused);
+        assert!(said.contains("a profile shows one tape, and at step 2"), "{said}");
+    }
+    for (steps, acts) in [("10..20", false), ("20..25", true), ("25..30", false)] {
+        let done = profile(steps);
+        assert!(done.status.success(), "{}", stderr(&done));
+        let trace = fs::read_to_string(dir.join("p.json")).unwrap();
+        for name in [
+            "mix intervene.hook_out\"",
+            "mix intervene.hook_out, backward",
+            "draw the intervention",
+        ] {
+            assert_eq!(trace.contains(name), acts, "{steps}: {name}");
+        }
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
