@@ -219,6 +219,9 @@ fn section(text: &mut String, claim: &Graded, columns: usize) {
     for figure in &claim.figures {
         picture(text, figure, columns);
     }
+    if !claim.note.is_empty() {
+        let _ = writeln!(text, "<p>{}</p>", words(&claim.note));
+    }
     text.push_str("<p class=\"up\"><a href=\"#verdicts\">all verdicts</a></p>\n</section>\n");
 }
 

@@ -446,6 +446,7 @@ fn claims() -> Vec<Graded> {
         why: why.into(),
         rule: "Reproduced if the interval of the mean meets the paper's and the controls show nothing of the kind; partly if one of the two fails; not reproduced otherwise.",
         figures: pictures(id),
+        note: String::new(),
     }).into()
 }
 
