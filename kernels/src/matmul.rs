@@ -273,6 +273,7 @@ fn block<const H: usize, const NV: usize>(
                         }
                         None => corner.tile_of_width::<H, NV>(packed(), c),
                     },
+                    8.. if a.is_columns() => corner.tile_of_width::<8, NV>(packed(), c),
                     4.. if a.is_columns() => corner.tile_of_width::<4, NV>(packed(), c),
                     2.. => corner.tile_of_width::<2, NV>(packed(), c),
                     _ => corner.tile_of_width::<1, NV>(packed(), c),
