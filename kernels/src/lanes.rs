@@ -76,7 +76,7 @@ fn load_tail(x: &[f32], n: usize, pad: f32) -> f32x16 {
 
 /// Writes the first `n` lanes of v to x.
 #[inline(always)]
-fn store_tail(v: f32x16, x: &mut [f32], n: usize) {
+pub(crate) fn store_tail(v: f32x16, x: &mut [f32], n: usize) {
     match x.first_chunk_mut::<LANES>() {
         Some(full) => *full = first_lanes(n).select(v, f32x16::new(*full)).to_array(),
         None => store(v, &mut x[..n]),

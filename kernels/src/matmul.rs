@@ -30,7 +30,7 @@
 //! The panel need not fit L1: four loads for 24 multiply-adds are a third of what L2 delivers. What
 //! costs is taking up the sums of C again, so a panel is deep.
 
-use crate::lanes::{LANES, load, store};
+use crate::lanes::{LANES, load, store_tail};
 use crate::{Real, parallel};
 use std::cell::RefCell;
 use wide::{bytemuck, f32x8, f32x16};
@@ -273,6 +273,7 @@ fn block<const H: usize, const NV: usize>(
                         }
                         None => corner.tile_of_width::<H, NV>(packed(), c),
                     },
+                    8.. if a.is_columns() => corner.tile_of_width::<8, NV>(packed(), c),
                     4.. if a.is_columns() => corner.tile_of_width::<4, NV>(packed(), c),
                     2.. => corner.tile_of_width::<2, NV>(packed(), c),
                     _ => corner.tile_of_width::<1, NV>(packed(), c),
@@ -311,16 +312,21 @@ fn pack<const NV: usize>(b: Right, l0: usize, j0: usize, width: usize, panel: &m
             let panel: &mut [f32] = bytemuck::cast_slice_mut(panel.as_flattened_mut());
             let row = |j: usize| &w[(j0 + j) * stride + l0..][..depth];
             for j in (0..width.next_multiple_of(LANES)).step_by(8) {
-                let whole = if j + 8 <= width { depth / 8 * 8 } else { 0 };
-                for l in (0..whole).step_by(8) {
-                    let eight = |q: usize| f32x8::new(*row(j + q)[l..].first_chunk().expect("8"));
-                    let square = f32x8::transpose(std::array::from_fn(eight));
-                    for (q, eight) in square.iter().enumerate() {
-                        let to = &mut panel[(l + q) * NV * LANES + j..][..8];
-                        to.copy_from_slice(eight.as_array());
+                let squares = if j + 8 <= width { depth / 8 } else { 0 };
+                if squares > 0 {
+                    let eights: [&[[f32; 8]]; 8] =
+                        std::array::from_fn(|q| &row(j + q).as_chunks::<8>().0[..squares]);
+                    for (s, to) in panel.chunks_exact_mut(8 * NV * LANES).take(squares).enumerate()
+                    {
+                        let square = std::array::from_fn(|q| f32x8::new(eights[q][s]));
+                        for (eight, to) in
+                            f32x8::transpose(square).iter().zip(to.chunks_exact_mut(NV * LANES))
+                        {
+                            to[j..j + 8].copy_from_slice(eight.as_array());
+                        }
                     }
                 }
-                for l in whole..depth {
+                for l in squares * 8..depth {
                     for q in j..j + 8 {
                         panel[l * NV * LANES + q] = if q < width { row(q)[l] } else { 0.0 };
                     }
@@ -402,9 +408,19 @@ impl Corner<'_> {
                 accumulate(sums, columns, b)
             }
         };
-        for (r, sums) in sums.iter().enumerate() {
-            for (piece, &sum) in c[r * n..r * n + width].chunks_mut(LANES).zip(sums) {
-                store(sum, piece);
+        // Whole rows of a tile are stored from registers, without a branch; ragged ones end in a mask.
+        let (whole, tail) = ((V - 1) * LANES, width - (V - 1) * LANES);
+        if tail == LANES {
+            for (row, sums) in c.chunks_mut(n).zip(&sums) {
+                let (vectors, _) = row[..V * LANES].as_chunks_mut::<LANES>();
+                vectors.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum.to_array());
+            }
+        } else {
+            for (r, sums) in sums.iter().enumerate() {
+                let (vectors, rest) = c[r * n..].split_at_mut(whole);
+                let (vectors, _) = vectors.as_chunks_mut::<LANES>();
+                vectors.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum.to_array());
+                store_tail(sums[V - 1], rest, tail);
             }
         }
     }
