@@ -119,9 +119,21 @@ impl Profile {
         Ok(())
     }
 
-    /// The steps profiled, once they are planned.
-    pub fn steps(&self) -> Option<Range<u64>> {
-        self.0.as_ref()?.steps.clone()
+    /// Refuses to profile across a step at which the tape changes: the events know their ops by number.
+    ///
+    /// # Errors
+    /// If one of `changes` is within the planned steps, their first apart.
+    pub fn refuse_changes(&self, changes: &[u64]) -> Result<()> {
+        let steps = self.0.as_ref().and_then(|r| r.steps.clone()).unwrap_or_default();
+        match changes.iter().find(|&&step| steps.start < step && step < steps.end) {
+            None => Ok(()),
+            Some(step) => bail!(
+                "a profile shows one tape, and at step {step} an intervention starts or ends: \
+                 profile steps before or from there, not {}..{}",
+                steps.start,
+                steps.end
+            ),
+        }
     }
 
     /// Ends a span, and begins the next. One reading of the clock; none outside the steps profiled.

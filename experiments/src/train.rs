@@ -431,20 +431,7 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     let resumed_from = found.checkpoint.as_ref().map(|found| found.step);
     let first = resumed_from.unwrap_or(0);
     profile.plan(first, config.steps, trainer.model.tape.ops().count())?;
-    if let Some(steps) = profile.steps()
-        && let Some(step) = trainer
-            .interventions
-            .boundaries()
-            .into_iter()
-            .find(|&step| steps.start < step && step < steps.end)
-    {
-        bail!(
-            "a profile shows one tape, and at step {step} an intervention starts or ends: profile \
-             steps before or from there, not {}..{}",
-            steps.start,
-            steps.end
-        );
-    }
+    profile.refuse_changes(&trainer.interventions.boundaries())?;
     let mut milestones = Milestones::default();
     let hook = &config.spectral.at[0];
     let [batch_key, train_key] = ["batch", "train"].map(|set| key(set, hook, Centring::Centred));
