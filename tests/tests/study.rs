@@ -9,9 +9,8 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 use tests::{plateau, run_in, scratch, stderr, stdout};
 
-/// Four groups of the miniature, eight runs of a second or so each.
-const STUDY: [&str; 6] =
-    ["study", "entropy", "--scale", "smoke", "--groups", "add,no-decay,little-data,init-nanda"];
+/// Two groups of the miniature, four runs of a second or so each.
+const STUDY: [&str; 6] = ["study", "entropy", "--scale", "smoke", "--groups", "add,init-nanda"];
 
 /// Every file of results, by its name.
 fn results(dir: &Path) -> BTreeMap<PathBuf, String> {
@@ -76,9 +75,9 @@ fn an_interrupted_study_ends_with_the_results_of_one_that_never_was() {
     let whole = scratch("study-whole");
     finish(&whole, &["--jobs", "2"]);
     let expected = results(&whole);
-    assert_eq!(expected.len(), 9, "eight runs and their rows");
+    assert_eq!(expected.len(), 5, "four runs and their rows");
 
-    for (jobs, moments) in [("1", [1, 3]), ("2", [3, 5])] {
+    for (jobs, moments) in [("1", [1, 3]), ("2", [2, 3])] {
         let dir = scratch(&format!("study-interrupted-{jobs}"));
         let (code, said) = interrupt(&dir, jobs, "-INT", moments[0]);
         assert_eq!(code, Some(130), "{said}");
@@ -117,7 +116,7 @@ fn what_is_recorded_is_not_run_again_even_without_its_folder() {
     assert_eq!(lost.len(), 1);
     fs::write(&path, kept.join("\n") + "\n").unwrap();
     let dry = stdout(&finish(&dir, &["--dry-run"]));
-    assert!(dry.contains("\n1 of 8 runs are left"), "{dry}");
+    assert!(dry.contains("\n1 of 4 runs are left"), "{dry}");
     finish(&dir, &[]);
     assert!(results(&dir) == expected);
     let made: Vec<bool> = runs.iter().map(|line| folder(&dir, line).exists()).collect();
@@ -141,13 +140,13 @@ fn a_run_that_fails_is_named_and_stops_no_other() {
     );
     assert!(said.contains(&sentence), "{said}");
     assert!(said.contains("missing field"), "{said}");
-    assert!(said.ends_with("plateau: 1 of 8 runs failed, see above\n"), "{said}");
-    assert_eq!(results(&dir).len(), 8, "seven runs and their rows");
+    assert!(said.ends_with("plateau: 1 of 4 runs failed, see above\n"), "{said}");
+    assert_eq!(results(&dir).len(), 4, "three runs and their rows");
     assert!(stdout(&output).contains("\nadd                1/2"), "{}", stdout(&output));
 
     fs::remove_dir_all(broken).unwrap();
     finish(&dir, &[]);
-    assert_eq!(results(&dir).len(), 9);
+    assert_eq!(results(&dir).len(), 5);
     fs::remove_dir_all(dir).unwrap();
 }
 
