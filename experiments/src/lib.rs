@@ -13,6 +13,7 @@ pub mod observe;
 pub mod pool;
 pub mod presets;
 pub mod profile;
+pub mod record;
 pub mod report;
 pub mod run;
 pub mod seed;

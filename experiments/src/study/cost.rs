@@ -3,11 +3,11 @@
 //!   entropy_ms   H̃ of its batch, on top
 //! Both are medians over a round's steps. It is the one file of a study's results that knows a machine.
 
-use super::record::Results;
-use super::table::{self, columns};
 use crate::config::Config;
 use crate::pool;
 use crate::presets::preset;
+use crate::record::Results;
+use crate::record::table::{self, columns};
 use crate::run::meta::Meta;
 use crate::run::{RunError, write_whole};
 use crate::stats::median;

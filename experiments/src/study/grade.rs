@@ -7,7 +7,7 @@
 //! down before the runs that it grades were looked at; its sentence is published beside its verdict.
 
 use super::cost::{self, Cost};
-use super::record::{Evaluation, Record, Results, Row};
+use crate::record::{Evaluation, Record, Results, Row};
 use crate::run::write_whole;
 use crate::stats::{BOOTSTRAP, Estimate, clopper_pearson, mean};
 use anyhow::Result;

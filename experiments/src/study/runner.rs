@@ -12,13 +12,13 @@
 
 use super::display::{Board, Display, REDRAW};
 use super::plan::Planned;
-use super::record::{Record, Results};
 use crate::profile::Profile;
+use crate::record::{Record, Results};
 use crate::run::RunError;
 use crate::run::folder::RunFolder;
 use crate::run::meta::Meta;
 use crate::train::{self, Conduct, Outcome};
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use std::collections::HashSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -206,7 +206,7 @@ pub fn collect(plan: &[Planned], results: &Results, out: &Path) -> Result<(usize
     for (run, _) in plan.iter().zip(&all).filter(|(_, status)| **status == Status::Waiting) {
         let dir = run.folder(out);
         if Meta::read(&dir)?.is_some_and(|meta| meta.finished) {
-            results.add(&Record::of(&dir, run)?)?;
+            results.add(&record(&dir, run)?)?;
             found += 1;
         }
     }
@@ -239,7 +239,7 @@ fn one(
         if let Outcome::Stopped(_) = train::run(&run.config, &folder, &conduct)? {
             return Ok(Status::Stopped);
         }
-        results.add(&Record::of(folder.path(), run)?)?;
+        results.add(&record(folder.path(), run)?)?;
         if how.tidy {
             tidy(how.out, run);
         }
@@ -261,4 +261,12 @@ fn tidy(out: &Path, run: &Planned) {
     for file in fs::read_dir(checkpoints).into_iter().flatten().flatten() {
         let _ = fs::remove_file(file.path());
     }
+}
+/// The record of a planned run.
+fn record(dir: &Path, planned: &Planned) -> Result<Record> {
+    let record = Record::read(dir, planned.group, planned.intervention)?;
+    if (record.row.hash.as_str(), record.row.seed) != (&planned.hash, planned.config.seed) {
+        bail!("{}: is not the run {}", dir.display(), planned.config.run_id());
+    }
+    Ok(record)
 }

@@ -13,10 +13,10 @@ pub mod expand;
 pub mod line;
 
 use crate::cli::{say, tell};
+use crate::record::table::Columns;
+use crate::record::{Record, summary_columns};
 use crate::run::checkpoint;
 use crate::run::meta::Meta;
-use crate::study::record::{Record, summary_columns};
-use crate::study::table::Columns;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use line::Line;

@@ -1,10 +1,10 @@
 //! The page of a made-up study: sixteen claims, 22 groups, every kind of picture.
 
 use super::*;
+use crate::record::Record;
 use crate::report::figure_svg;
 use crate::seed::Seed;
 use crate::study::grade::{Line, Mark, Series};
-use crate::study::record::Record;
 use rand::{Rng, RngExt};
 
 const EVIL: &str = "</script><script>alert('1')</script> & \"q\" | *b* <!-- -->";

@@ -1,11 +1,11 @@
 //! Is the collapse a cause? E5 and E6: what delays it, what only looks like it, and the norm.
 
 use super::phases::{STEPS, across, curves, dots, sentence};
+use crate::record::Record;
 use crate::stats::{Estimate, MannWhitney, cohens_d, mann_whitney};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Verdict, above, count, mean_of, mostly, show,
 };
-use crate::study::record::Record;
 
 /// The paper's budget: a run that never grokked counts as this long where a mean needs a number, so
 /// that its delay is a lower bound.
@@ -226,7 +226,7 @@ pub(super) fn norm_matched(evidence: &Evidence) -> Finding {
             let base = bases
                 .iter()
                 .find(|b| b.row.seed == run.row.seed && b.row.group.starts_with(preset))?;
-            let gap = |e: &crate::study::record::Evaluation| {
+            let gap = |e: &crate::record::Evaluation| {
                 Some((e.norm? / base.at(e.step)?.norm? - 1.0).abs())
             };
             run.curves.iter().filter_map(gap).reduce(f64::max)

@@ -2,12 +2,12 @@
 
 use super::claims::CONTROLS;
 use super::phases::{STEPS, across, at_grok, collapse, curves, dots};
+use crate::record::{Evaluation, Record};
 use crate::stats::{mean, pearson};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, above, below, count, mean_of, meets,
     mostly, show,
 };
-use crate::study::record::{Evaluation, Record};
 
 fn times_of(records: &[&Record]) -> Vec<f64> {
     records.iter().map(|r| r.t_grok()).filter(|t| t.is_finite()).collect()

@@ -3,12 +3,12 @@
 use super::claims::CONTROLS;
 use super::warning::early_warning;
 use crate::observe::milestones::{FALL, WINDOW};
+use crate::record::{Evaluation, Record};
 use crate::stats::{leave_one_out, mean, pearson, variance};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Line, Mark, Series, Verdict, above, below, count, mean_of,
     meets, mostly, show,
 };
-use crate::study::record::{Evaluation, Record};
 
 /// A group's curves of one reading, a line a seed.
 pub(super) fn curves(

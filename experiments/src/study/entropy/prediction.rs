@@ -8,11 +8,11 @@ use crate::forecast::contest::{
 };
 use crate::forecast::curve::Curve;
 use crate::forecast::predictor::{Feature, Fitted, Predictor};
+use crate::record::{Evaluation, Record};
 use crate::stats::{BOOTSTRAP, Bootstrap, Estimate, mean};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, below, count, mean_of, mostly, show,
 };
-use crate::study::record::{Evaluation, Record};
 
 /// Resamples where each of them is a fit.
 const REFITS: Bootstrap = Bootstrap { resamples: 200, ..BOOTSTRAP };

@@ -3,9 +3,9 @@
 
 use super::claims::CLAIMS;
 use super::warning::early_warning;
+use crate::record::{Evaluation, Record, Row};
 use crate::study::cost::Cost;
 use crate::study::grade::{Evidence, Finding, Verdict};
-use crate::study::record::{Evaluation, Record, Row};
 
 /// How a made-up run goes.
 #[derive(Clone)]

@@ -74,16 +74,16 @@ macro_rules! columns {
             $($(#[$doc])* pub $field: $type,)*
         }
 
-        impl $crate::study::table::Columns for $name {
+        impl $crate::record::table::Columns for $name {
             const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
 
             fn cells(&self) -> Vec<String> {
-                vec![$($crate::study::table::Cell::write(&self.$field)),*]
+                vec![$($crate::record::table::Cell::write(&self.$field)),*]
             }
 
             fn from_cells(cells: &[&str]) -> Result<$name, String> {
                 let mut named = cells.iter().zip(Self::NAMES);
-                Ok($name { $($field: $crate::study::table::next(&mut named)?,)* })
+                Ok($name { $($field: $crate::record::table::next(&mut named)?,)* })
             }
         }
     };

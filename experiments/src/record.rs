@@ -9,8 +9,8 @@
 //! the first hook of `spectral.at`, centred, train probe. A run whose row is there is complete and is
 //! never run again, even where its folder is gone.
 
-use super::plan::Planned;
-use super::table::{self, Columns, columns};
+pub mod table;
+
 use crate::observe::milestones::ACCURACY;
 use crate::observe::milestones::Milestones;
 use crate::report::history::History;
@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use table::{Columns, columns};
 
 columns! {
     /// A row of runs.csv.
@@ -114,18 +115,6 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads a complete run's folder.
-    ///
-    /// # Errors
-    /// If the run is not complete, is not the planned one, or a file cannot be read.
-    pub fn of(dir: &Path, planned: &Planned) -> Result<Record> {
-        let record = Record::read(dir, planned.group, planned.intervention)?;
-        if (record.row.hash.as_str(), record.row.seed) != (&planned.hash, planned.config.seed) {
-            bail!("{}: is not the run {}", dir.display(), planned.config.run_id());
-        }
-        Ok(record)
-    }
-
     /// Reads a complete run's folder; `group` and `intervention` are what the row says.
     ///
     /// # Errors
