@@ -85,7 +85,7 @@ fn store_tail(v: f32x16, x: &mut [f32], n: usize) {
 
 /// True in the first `n` lanes.
 #[inline(always)]
-fn first_lanes(n: usize) -> f32x16 {
+pub(crate) fn first_lanes(n: usize) -> f32x16 {
     const NUMBER: f32x16 =
         f32x16::new([0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.]);
     NUMBER.simd_lt(f32x16::splat(n as f32))
