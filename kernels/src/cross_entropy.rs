@@ -13,7 +13,7 @@
 use crate::elementary::{self, exp_nonpositive};
 use crate::lanes::{LANES, load, map};
 use crate::rows::{self, Four};
-use crate::{Real, Write, lanes, parallel};
+use crate::{Real, Write, fold, lanes, parallel};
 use wide::f32x16;
 
 /// Per-row loss and residual. z, resid: (rows, cols), labels: (rows), row: (rows, 2) receives
@@ -22,12 +22,9 @@ use wide::f32x16;
 /// # Panics
 /// If a label is not below `cols`.
 pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f32], cols: usize) {
-    /// e^(z − max), 0 at the label.
     #[inline(always)]
-    fn exp(z: Four, [max, label]: [Four; 2], column: f32x16) -> (Four, Four) {
-        let e = exp_nonpositive(z - max);
-        let e = e.zip(label, |e, label| column.simd_eq(label).select(f32x16::ZERO, e));
-        (e, e)
+    fn exp(z: Four, [max]: [Four; 1]) -> Four {
+        exp_nonpositive(z - max)
     }
     #[inline(always)]
     fn share([]: [Four; 0], [total]: [Four; 1], e: Four) -> Four {
@@ -36,32 +33,40 @@ pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f3
     let work = 128 * resid.len();
     parallel::rows2((resid, cols), (row, 2), work, LANES, |first, resid, row| {
         for (at, rows) in rows::blocks(resid.len(), cols) {
-            let (z, e) = (&z[first * cols + at..], &mut resid[at..]);
-            let (row, labels) = (&mut row[at / cols * 2..], &labels[first + at / cols..]);
+            let i0 = first + at / cols;
+            let (z, e, row) = (&z[i0 * cols..], &mut resid[at..], &mut row[at / cols * 2..]);
             // (row of the block, its logits, its label)
-            let each = || z.chunks_exact(cols).zip(labels).take(LANES).enumerate();
+            let each = || {
+                let labels = labels[i0..].iter().map(|&y| y as usize);
+                z.chunks_exact(cols).zip(labels).take(LANES).enumerate()
+            };
             let max = rows.maxima(z);
-            let (mut z_y, mut y) = ([0.0; LANES], [0.0; LANES]);
-            for (r, (z, &label)) in each() {
-                let i = first + at / cols + r;
-                assert!((label as usize) < cols, "label {label} of row {i}, of {cols} classes");
-                (z_y[r], y[r]) = (z[label as usize], label as f32);
+            let mut lanes = rows.map_sum([max], z, e, exp);
+            // The lane of the label once more, without the label.
+            let mut z_y = [0.0; LANES];
+            for ((r, (z, y)), e) in each().zip(e.chunks_exact_mut(cols)) {
+                assert!(y < cols, "label {y} of row {}, of {cols} classes", i0 + r);
+                (z_y[r], e[y]) = (z[y], 0.0);
+                let (mut lane, mut j) = (0.0, y % LANES);
+                while j < cols {
+                    lane += e[j];
+                    j += LANES;
+                }
+                lanes[r].as_mut_array()[y % LANES] = lane;
             }
-            let (z_y, y) = (f32x16::new(z_y), f32x16::new(y));
-            let others = rows.map_sum([max, y], z, e, exp);
+            let (z_y, others) = (f32x16::new(z_y), fold::sums(&lanes));
             let at_label = exp_nonpositive(z_y - max);
             let total = others + at_label;
             rows.map([total], [], e, Write::Add, share);
             let certain = at_label.simd_eq(f32x16::splat(1.0));
             let log = certain.select(elementary::ln_1p(others), elementary::ln(total));
             let (loss, wrong) = ((max - z_y) + log, -(others / total));
-            let [max, z_y, loss, wrong] = [max, z_y, loss, wrong].map(f32x16::to_array);
             let results = row.chunks_exact_mut(2).zip(e.chunks_exact_mut(cols));
-            for ((r, (z, &y)), (row, e)) in each().zip(results) {
-                let first_largest = || first_not_below(z, f32x16::splat(max[r]));
-                let hit = z_y[r] == max[r] && first_largest() == Some(y as usize);
-                row.copy_from_slice(&[loss[r], f32::from(u8::from(hit))]);
-                e[y as usize] = wrong[r];
+            for ((r, (z, y)), (row, e)) in each().zip(results) {
+                let max = max.as_array()[r];
+                let hit = z[y] == max && first_not_below(z, f32x16::splat(max)) == Some(y);
+                row.copy_from_slice(&[loss.as_array()[r], f32::from(u8::from(hit))]);
+                e[y] = wrong.as_array()[r];
             }
         }
     });

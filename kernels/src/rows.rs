@@ -3,7 +3,7 @@
 //! ```text
 //! sums, maxima   a number for each row, in the order of `lanes.rs`
 //! map            out = f(inputs, the numbers of the row, what is there), element by element
-//! map_sum        both in one pass
+//! map_sum        both in one pass: what is written is summed
 //! ```
 //! A row alone is all latency: each addition of its sum waits for the one before, and the next pass waits
 //! for the sum. Four rows fill the pipelines, and the lanes of sixteen are folded together (`fold.rs`).
@@ -117,16 +117,15 @@ impl Rows {
         }
     }
 
-    /// (out, term) = f(x, numbers, columns), and for each row the sum of the terms; `columns` numbers the
-    /// columns.
+    /// out = f(x, numbers), and the sums of each row's lanes, not yet folded.
     #[inline(always)]
     pub(crate) fn map_sum<const M: usize>(
         self,
         of: [f32x16; M],
         x: &[f32],
         out: &mut [f32],
-        f: impl Fn(Four, [Four; M], f32x16) -> (Four, Four),
-    ) -> f32x16 {
+        f: impl Fn(Four, [Four; M]) -> Four,
+    ) -> [f32x16; LANES] {
         let mut lanes = [f32x16::ZERO; LANES];
         let out = &mut out[..self.rows * self.cols];
         for (g, out) in out.chunks_mut(4 * self.cols).enumerate() {
@@ -138,7 +137,7 @@ impl Rows {
             };
             lanes[4 * g..][..4].copy_from_slice(&sum.0);
         }
-        fold::sums(&lanes)
+        lanes
     }
 
     /// Rows r to r + 3 of each input; where there are not so many, the last one stands in.
@@ -246,31 +245,30 @@ impl Rows {
         of: [Four; M],
         x: [&[f32]; 4],
         out: &mut [f32],
-        f: &impl Fn(Four, [Four; M], f32x16) -> (Four, Four),
+        f: &impl Fn(Four, [Four; M]) -> Four,
     ) -> Four {
         let (full, tail, start) = self.split();
         let mut outs = quarters(out, self.cols);
         let vectors = vectors(&[x], full);
-        let (mut column, mut sum) = (columns(0), ZERO);
+        let mut sum = ZERO;
         {
             let outs = wholes(&mut outs, full);
             for c in 0..full {
                 let [x] = at(&vectors, c);
-                let (y, term) = f(x, of, column);
+                let y = f(x, of);
                 for k in 0..4 {
                     outs[k][c] = y.0[k].to_array();
                 }
-                sum = sum + term;
-                column += f32x16::splat(LANES as f32);
+                sum = sum + y;
             }
         }
         if tail > 0 {
             let [x] = ends(&[x], start);
-            let (y, term) = f(x, of, columns(start));
+            let y = f(x, of);
             write_ends(y, &mut outs, start);
             let (down, keep) = (down(tail), first_lanes(tail));
             for k in 0..4 {
-                let moved = bytemuck::cast::<_, u32x16>(term.0[k]).shuffle(down);
+                let moved = bytemuck::cast::<_, u32x16>(y.0[k]).shuffle(down);
                 sum.0[k] += keep.select(bytemuck::cast(moved), f32x16::ZERO);
             }
         }
@@ -309,16 +307,16 @@ impl Rows {
         of: [Four; M],
         rows: [&[f32]; 4],
         out: &mut [f32],
-        f: &impl Fn(Four, [Four; M], f32x16) -> (Four, Four),
+        f: &impl Fn(Four, [Four; M]) -> Four,
     ) -> Four {
         let mut sum = ZERO;
         for (k, out) in out.chunks_mut(self.cols).enumerate() {
             for (c, out) in out.chunks_mut(LANES).enumerate() {
                 let mut x = ZERO;
                 x.0[k] = load(&rows[k][c * LANES..][..out.len()], 0.0);
-                let (y, term) = f(x, of, columns(c * LANES));
-                store(y.0[k], out);
-                sum.0[k] += first_lanes(out.len()).select(term.0[k], f32x16::ZERO);
+                let y = f(x, of).0[k];
+                store(y, out);
+                sum.0[k] += first_lanes(out.len()).select(y, f32x16::ZERO);
             }
         }
         sum
@@ -412,12 +410,4 @@ fn wholes<'a>(outs: &'a mut [&mut [f32]; 4], full: usize) -> [&'a mut [[f32; LAN
 fn down(tail: usize) -> u32x16 {
     const LANE: u32x16 = u32x16::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
     (LANE + u32x16::splat((LANES - tail) as u32)) & u32x16::splat(LANES as u32 - 1)
-}
-
-/// The numbers of sixteen columns.
-#[inline(always)]
-fn columns(start: usize) -> f32x16 {
-    const FIRST: f32x16 =
-        f32x16::new([0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.]);
-    FIRST + f32x16::splat(start as f32)
 }

@@ -8,15 +8,14 @@
 use crate::elementary::{self, Lane};
 use crate::lanes::{self, LANES, reduce_ref};
 use crate::rows::{self, Four, Input::Own};
-use crate::{Real, Write, parallel};
+use crate::{Real, Write, fold, parallel};
 use wide::f32x16;
 
 /// y = softmax(x) row by row. An entry of −∞ gets weight 0. x, y: (rows, cols).
 pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
     #[inline(always)]
-    fn exp(x: Four, [max]: [Four; 1], _: f32x16) -> (Four, Four) {
-        let e = elementary::exp_nonpositive(x - max);
-        (e, e)
+    fn exp(x: Four, [max]: [Four; 1]) -> Four {
+        elementary::exp_nonpositive(x - max)
     }
     #[inline(always)]
     fn share([]: [Four; 0], [total]: [Four; 1], e: Four) -> Four {
@@ -27,7 +26,7 @@ pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
         for (at, rows) in rows::blocks(y.len(), cols) {
             let (x, y) = (&x[first * cols + at..], &mut y[at..]);
             let max = rows.maxima(x);
-            let total = rows.map_sum([max], x, y, exp);
+            let total = fold::sums(&rows.map_sum([max], x, y, exp));
             rows.map([total], [], y, Write::Add, share);
         }
     });
