@@ -74,15 +74,6 @@ fn load_tail(x: &[f32], n: usize, pad: f32) -> f32x16 {
     }
 }
 
-/// Writes the first `n` lanes of v to x.
-#[inline(always)]
-fn store_tail(v: f32x16, x: &mut [f32], n: usize) {
-    match x.first_chunk_mut::<LANES>() {
-        Some(full) => *full = first_lanes(n).select(v, f32x16::new(*full)).to_array(),
-        None => store(v, &mut x[..n]),
-    }
-}
-
 /// True in the first `n` lanes.
 #[inline(always)]
 pub(crate) fn first_lanes(n: usize) -> f32x16 {
@@ -92,7 +83,8 @@ pub(crate) fn first_lanes(n: usize) -> f32x16 {
 }
 
 /// out = f(inputs, before) for the first n elements, sixteen at a time; `before` is what out holds
-/// where `write` adds, else zero. The tail is padded with zeros.
+/// where `write` adds, else zero. The last sixteen overlap those before: they are read first and written
+/// last. Fewer than sixteen are padded with zeros.
 #[inline(always)]
 pub(crate) fn map<const N: usize>(
     n: usize,
@@ -103,8 +95,16 @@ pub(crate) fn map<const N: usize>(
 ) {
     let full = n / LANES;
     let (start, tail) = (full * LANES, n % LANES);
-    let chunks = inputs.map(|x| x[..start].as_chunks::<LANES>().0);
     let zero = f32x16::ZERO;
+    let out = &mut out[..n];
+    let mut last = zero;
+    if tail > 0 {
+        let from = n.saturating_sub(LANES);
+        let inputs = inputs.map(|x| load(&x[from..n], 0.0));
+        let before = if write == Write::Add { load(&out[from..], 0.0) } else { zero };
+        last = f(inputs, before);
+    }
+    let chunks = inputs.map(|x| x[..start].as_chunks::<LANES>().0);
     let (outs, _) = out[..start].as_chunks_mut::<LANES>();
     match write {
         Write::Set => {
@@ -120,10 +120,7 @@ pub(crate) fn map<const N: usize>(
         }
     }
     if tail > 0 {
-        let out = &mut out[start..];
-        let inputs = inputs.map(|x| load_tail(&x[start..], tail, 0.0));
-        let before = if write == Write::Add { load_tail(out, tail, 0.0) } else { zero };
-        store_tail(f(inputs, before), out, tail);
+        store(last, &mut out[n.saturating_sub(LANES)..]);
     }
 }
 
