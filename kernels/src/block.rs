@@ -4,7 +4,9 @@
 //! of a core holds the operations of a few vectors only. Written operation by operation over a block,
 //! independent operations stand next to each other.
 
+use crate::Write;
 use crate::elementary::Lane;
+use crate::lanes::{LANES, load, store};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use wide::f32x16;
 
@@ -104,5 +106,56 @@ impl<const N: usize> Lane for Block<N> {
             (self.0[i], e.0[i]) = self.0[i].split_exponent();
         }
         (self, e)
+    }
+}
+
+/// out = f(inputs, before) for the n elements of out, N vectors at a time; `before` is what out holds
+/// where `write` adds, else zero. What is left is padded with zeros.
+#[inline(always)]
+pub(crate) fn map<const N: usize, const I: usize>(
+    inputs: [&[f32]; I],
+    out: &mut [f32],
+    write: Write,
+    f: impl Fn([Block<N>; I], Block<N>) -> Block<N>,
+) {
+    let zero = Block([f32x16::ZERO; N]);
+    let whole = |vectors: &[[f32; LANES]; N]| {
+        let mut block = zero;
+        for k in 0..N {
+            block.0[k] = f32x16::new(vectors[k]);
+        }
+        block
+    };
+    let some = |x: &[f32]| {
+        let mut block = zero;
+        x.chunks(LANES).zip(&mut block.0).for_each(|(x, v)| *v = load(x, 0.0));
+        block
+    };
+    let n = out.len();
+    let blocks = n / (N * LANES);
+    let (outs, rest) = out.split_at_mut(blocks * N * LANES);
+    let outs = &mut outs.as_chunks_mut::<LANES>().0.as_chunks_mut::<N>().0[..blocks];
+    let mut chunks = [&[][..]; I];
+    for i in 0..I {
+        chunks[i] = &inputs[i].as_chunks::<LANES>().0.as_chunks::<N>().0[..blocks];
+    }
+    // One loop, so that f has one caller and is inlined.
+    for c in 0..n.div_ceil(N * LANES) {
+        let (mut x, mut before) = ([zero; I], zero);
+        let full = c < blocks;
+        for i in 0..I {
+            x[i] = if full { whole(&chunks[i][c]) } else { some(&inputs[i][n - rest.len()..n]) };
+        }
+        if write == Write::Add {
+            before = if full { whole(&outs[c]) } else { some(rest) };
+        }
+        let y = f(x, before);
+        if full {
+            for k in 0..N {
+                outs[c][k] = y.0[k].to_array();
+            }
+        } else {
+            rest.chunks_mut(LANES).zip(&y.0).for_each(|(out, y)| store(*y, out));
+        }
     }
 }
