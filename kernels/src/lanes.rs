@@ -15,12 +15,17 @@ pub const LANES: usize = 16;
 pub(crate) fn load(x: &[f32], pad: f32) -> f32x16 {
     match x.first_chunk::<LANES>() {
         Some(full) => f32x16::new(*full),
-        None => {
-            let mut buffer = [pad; LANES];
-            buffer[..x.len()].copy_from_slice(x);
-            f32x16::new(buffer)
-        }
+        None => load_short(x, pad),
     }
+}
+
+// Not inlined: around the call to memcpy every vector that is held would be saved.
+#[cold]
+#[inline(never)]
+fn load_short(x: &[f32], pad: f32) -> f32x16 {
+    let mut buffer = [pad; LANES];
+    buffer[..x.len()].copy_from_slice(x);
+    f32x16::new(buffer)
 }
 
 /// Writes the first `x.len()` lanes (at most 16) of `v` to `x`.
