@@ -59,6 +59,21 @@ impl Memory {
         black_box(&mut self.c);
     }
 
+    /// As [`Memory::triad`], with c = s·a over two thirds of the working set: as much is written as read.
+    pub fn copy(&mut self, bytes: usize) {
+        let s = f32x16::splat(black_box(0.5));
+        let mut left = bytes / 8;
+        while left > 0 {
+            let n = left.min(self.c.len());
+            left -= n;
+            let (a, c) = (&self.a[..n], &mut self.c[..n]);
+            for (a, c) in a.as_chunks::<LANES>().0.iter().zip(c.as_chunks_mut::<LANES>().0) {
+                *c = (f32x16::new(*a) * s).to_array();
+            }
+        }
+        black_box(&mut self.c);
+    }
+
     /// As [`Memory::triad`], with c = c + s·a over two thirds of the working set: the value that is
     /// written has been read before.
     pub fn update(&mut self, bytes: usize) {

@@ -8,11 +8,11 @@
 //! ```
 //! x, y: (n). Hendrycks & Gimpel 2016 (arXiv:1606.08415) for both forms of GELU.
 
+use crate::block::{self, Block};
 use crate::elementary::{self, Lane};
-use crate::lanes::{LANES, map};
+use crate::lanes::LANES;
 use crate::{Real, Write, parallel};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
-use wide::f32x16;
 
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +79,11 @@ impl Act {
     pub fn forward(self, x: &[f32], y: &mut [f32]) {
         // One loop for each function: the choice stays outside.
         match self {
-            Act::Relu => map(y.len(), [x], y, Write::Set, |[x], _| Act::Relu.value(x)),
-            Act::Gelu => map(y.len(), [x], y, Write::Set, |[x], _| Act::Gelu.value(x)),
-            Act::GeluTanh => map(y.len(), [x], y, Write::Set, |[x], _| Act::GeluTanh.value(x)),
+            Act::Relu => block::map::<4, _>([x], y, Write::Set, |[x], _| Act::Relu.value(x)),
+            Act::Gelu => block::map::<4, _>([x], y, Write::Set, |[x], _| Act::Gelu.value(x)),
+            Act::GeluTanh => {
+                block::map::<4, _>([x], y, Write::Set, |[x], _| Act::GeluTanh.value(x))
+            }
         }
     }
 
@@ -89,15 +91,20 @@ impl Act {
     pub fn backward(self, x: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
         let work = 16 * dx.len();
         parallel::rows(dx, 1, work, LANES, |first, dx| {
-            let inputs = [&x[first..], &dy[first..]];
-            let chain =
-                |act: Act| move |[x, dy]: [f32x16; 2], before| dy.mul_add(act.slope(x), before);
+            let (x, dy) = (&x[first..], &dy[first..]);
             match self {
-                Act::Relu => map(dx.len(), inputs, dx, write, chain(Act::Relu)),
-                Act::Gelu => map(dx.len(), inputs, dx, write, chain(Act::Gelu)),
-                Act::GeluTanh => map(dx.len(), inputs, dx, write, chain(Act::GeluTanh)),
+                Act::Relu => Act::Relu.chain::<4>(x, dy, dx, write),
+                // Its two exponentials, erf's polynomials among them, fill the registers of two vectors.
+                Act::Gelu => Act::Gelu.chain::<2>(x, dy, dx, write),
+                Act::GeluTanh => Act::GeluTanh.chain::<4>(x, dy, dx, write),
             }
         });
+    }
+
+    #[inline(always)]
+    fn chain<const N: usize>(self, x: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
+        let f = move |[x, dy]: [Block<N>; 2], before| dy.fma(self.slope(x), before);
+        block::map([x, dy], dx, write, f);
     }
 
     /// Reference of [`Act::forward`] for one element.

@@ -4,30 +4,34 @@
 //! dbⱼ = Σᵢ dyᵢⱼ        dy: (rows, cols), db: (cols), each a chain in ascending i
 //! ```
 
-use crate::lanes::{LANES, load, store};
+use crate::lanes::{LANES, map};
 use crate::{Real, Write, parallel};
-use wide::f32x16;
 
 /// db (+)= Σ over the rows of dy. dy: (rows, cols), db: (cols).
 pub fn column_sums(dy: &[f32], db: &mut [f32], write: Write) {
-    /// Columns whose sums stay in registers.
-    const WIDTH: usize = 8 * LANES;
+    /// Rows that are read side by side: db goes through the registers once for all of them, and each
+    /// is read from its beginning to its end, as it lies in memory.
+    const ROWS: usize = 8;
     let cols = db.len();
     parallel::rows(db, 1, 8 * dy.len(), LANES, |first, db| {
-        for (block, db) in db.chunks_mut(WIDTH).enumerate() {
-            let mut sums = [f32x16::ZERO; WIDTH / LANES];
-            if write == Write::Add {
-                sums.iter_mut().zip(db.chunks(LANES)).for_each(|(sum, db)| *sum = load(db, 0.0));
-            }
-            let vectors = db.len().div_ceil(LANES);
-            let from = first + block * WIDTH;
-            for row in (from..dy.len()).step_by(cols).map(|at| &dy[at..]) {
-                // Beyond a ragged edge stands the next row, in lanes that are not stored.
-                for (v, sum) in sums[..vectors].iter_mut().enumerate() {
-                    *sum += load(&row[v * LANES..], 0.0);
+        if write == Write::Set {
+            db.fill(0.0);
+        }
+        let n = db.len();
+        for rows in dy.chunks(ROWS * cols) {
+            if rows.len() == ROWS * cols {
+                let rows = std::array::from_fn::<_, ROWS, _>(|k| &rows[k * cols + first..]);
+                map(n, rows, db, Write::Add, |rows, mut sum| {
+                    for k in 0..ROWS {
+                        sum += rows[k];
+                    }
+                    sum
+                });
+            } else {
+                for row in rows.chunks_exact(cols) {
+                    map(n, [&row[first..]], db, Write::Add, |[dy], sum| sum + dy);
                 }
             }
-            db.chunks_mut(LANES).zip(sums).for_each(|(db, sum)| store(sum, db));
         }
     });
 }

@@ -10,8 +10,10 @@
 //! p − 1 in f32 would be 0. (f32 training stalls on that zero: Prieto et al. 2025,
 //! arXiv:2501.04697; here it agrees with f64.)
 
+use crate::elementary::{self, exp_nonpositive};
 use crate::lanes::{LANES, load, map};
-use crate::{Real, Write, elementary, lanes, parallel};
+use crate::rows::{self, Four};
+use crate::{Real, Write, fold, lanes, parallel};
 use wide::f32x16;
 
 /// Per-row loss and residual. z, resid: (rows, cols), labels: (rows), row: (rows, 2) receives
@@ -20,38 +22,51 @@ use wide::f32x16;
 /// # Panics
 /// If a label is not below `cols`.
 pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f32], cols: usize) {
+    #[inline(always)]
+    fn exp(z: Four, [max]: [Four; 1]) -> Four {
+        exp_nonpositive(z - max)
+    }
+    #[inline(always)]
+    fn share([]: [Four; 0], [total]: [Four; 1], e: Four) -> Four {
+        e / total
+    }
     let work = 128 * resid.len();
-    parallel::rows2((resid, cols), (row, 2), work, 1, |first, resid, row| {
-        // Sixteen rows at a time: alone, a row is all latency.
-        let rows = labels.len().min(first + resid.len() / cols);
-        for i0 in (first..rows).step_by(LANES) {
-            let block = i0..rows.min(i0 + LANES);
-            let (mut max, mut at_label, mut others) = ([0.0; LANES], [1.0; LANES], [0.0; LANES]);
-            for (i, max) in block.clone().zip(&mut max) {
-                *max = lanes::max_of(cols, &z[i * cols..]);
+    parallel::rows2((resid, cols), (row, 2), work, LANES, |first, resid, row| {
+        for (at, rows) in rows::blocks(resid.len(), cols) {
+            let i0 = first + at / cols;
+            let (z, e, row) = (&z[i0 * cols..], &mut resid[at..], &mut row[at / cols * 2..]);
+            // (row of the block, its logits, its label)
+            let each = || {
+                let labels = labels[i0..].iter().map(|&y| y as usize);
+                z.chunks_exact(cols).zip(labels).take(LANES).enumerate()
+            };
+            let max = rows.maxima(z);
+            let mut lanes = rows.map_sum([max], z, e, exp);
+            // The lane of the label once more, without the label.
+            let mut z_y = [0.0; LANES];
+            for ((r, (z, y)), e) in each().zip(e.chunks_exact_mut(cols)) {
+                assert!(y < cols, "label {y} of row {}, of {cols} classes", i0 + r);
+                (z_y[r], e[y]) = (z[y], 0.0);
+                let (mut lane, mut j) = (0.0, y % LANES);
+                while j < cols {
+                    lane += e[j];
+                    j += LANES;
+                }
+                lanes[r].as_mut_array()[y % LANES] = lane;
             }
-            let sums = max.iter().zip(&mut at_label).zip(&mut others);
-            for (i, ((&max, at_label), others)) in block.clone().zip(sums) {
-                let (z, e) = (&z[i * cols..], &mut resid[(i - first) * cols..]);
-                let (y, max_all) = (labels[i] as usize, f32x16::splat(max));
-                assert!(y < cols, "label {y} of row {i}, of {cols} classes");
-                map(cols, [z], e, Write::Set, |[z], _| elementary::exp(z - max_all));
-                *at_label = std::mem::replace(&mut e[y], 0.0);
-                *others = lanes::sum_of(cols, e);
-                let hit = z[y] == max && first_not_below(&z[..cols], max_all) == Some(y);
-                row[(i - first) * 2..][..2]
-                    .copy_from_slice(&[max - z[y], f32::from(u8::from(hit))]);
-            }
-            let (at_label, others) = (f32x16::new(at_label), f32x16::new(others));
+            let (z_y, others) = (f32x16::new(z_y), fold::sums(&lanes));
+            let at_label = exp_nonpositive(z_y - max);
             let total = others + at_label;
+            rows.map([total], [], e, Write::Add, share);
             let certain = at_label.simd_eq(f32x16::splat(1.0));
-            let log = certain.select(elementary::ln_1p(others), elementary::ln(total)).to_array();
-            let (wrong, total) = ((-(others / total)).to_array(), total.to_array());
-            for (r, i) in block.enumerate() {
-                row[(i - first) * 2] += log[r];
-                let (e, total) = (&mut resid[(i - first) * cols..], f32x16::splat(total[r]));
-                map(cols, [], e, Write::Add, |[], e| e / total);
-                e[labels[i] as usize] = wrong[r];
+            let log = certain.select(elementary::ln_1p(others), elementary::ln(total));
+            let (loss, wrong) = ((max - z_y) + log, -(others / total));
+            let results = row.chunks_exact_mut(2).zip(e.chunks_exact_mut(cols));
+            for ((r, (z, y)), (row, e)) in each().zip(results) {
+                let max = max.as_array()[r];
+                let hit = z[y] == max && first_not_below(z, f32x16::splat(max)) == Some(y);
+                row.copy_from_slice(&[loss.as_array()[r], f32::from(u8::from(hit))]);
+                e[y] = wrong.as_array()[r];
             }
         }
     });

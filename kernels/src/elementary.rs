@@ -129,21 +129,34 @@ fn polynomial<L: Lane, const N: usize>(x: L, ascending: [f32; N]) -> L {
     p
 }
 
-/// e^x. Below −86.6 the result is 0 (never a denormal), above 88.72284 it is +∞; NaN stays NaN.
+/// e^x = 2ⁿ·e^r: 1.5·2²³ + n, and e^r.
 #[inline(always)]
-pub fn exp<L: Lane>(x: L) -> L {
-    // x = n·ln 2 + r, |r| <= ln(2)/2;  e^x = 2^n · e^r
+fn exp_parts<L: Lane>(x: L) -> (L, L) {
+    // x = n·ln 2 + r, |r| <= ln(2)/2
     let rounded = x.fma(L::all(std::f32::consts::LOG2_E), L::all(ROUND));
     let n = rounded - L::all(ROUND);
     let r = n.fma(L::all(-LN_2_HI), x);
     let r = n.fma(L::all(-LN_2_LO), r);
     // e^r = 1 + r + r²·q(r); fit 3.1e-9
     let q = polynomial(r, [0.5, 0.166_665_18, 0.041_666_206, 0.008_368_882, 0.001_395_047_6]);
-    let e_r = (r * r).fma(q, r) + L::all(1.0);
+    (rounded, (r * r).fma(q, r) + L::all(1.0))
+}
+
+/// e^x. Below −86.6 the result is 0 (never a denormal), above 88.72284 it is +∞; NaN stays NaN.
+#[inline(always)]
+pub fn exp<L: Lane>(x: L) -> L {
+    let (n, e_r) = exp_parts(x);
     // 2^(n−1) is a normal float for every n in [−125, 128]
-    let y = e_r * rounded.shift_exponent(0.5) * L::all(2.0);
+    let y = e_r * n.shift_exponent(0.5) * L::all(2.0);
     let y = x.if_less(-86.6, L::all(0.0), y);
     x.if_greater(88.722_84, L::all(f32::INFINITY), y)
+}
+
+/// [`exp`], bit for bit, of an x that is not above 0: 2ⁿ itself is normal, and nothing overflows.
+#[inline(always)]
+pub fn exp_nonpositive<L: Lane>(x: L) -> L {
+    let (n, e_r) = exp_parts(x);
+    x.if_less(-86.6, L::all(0.0), e_r * n.shift_exponent(1.0))
 }
 
 /// ln x. −∞ at 0, NaN below; a denormal x counts as 0.
@@ -264,6 +277,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn exp_of_a_nonpositive_number_has_the_bits_of_exp() {
+        let every_256th = (0x8000_0000u32..=0xff80_0000).step_by(256).map(f32::from_bits);
+        for x in every_256th.chain(walk(-88.0, 0.0)).chain([0.0, -0.0, f32::NEG_INFINITY]) {
+            assert_eq!(exp_nonpositive(x).to_bits(), exp(x).to_bits(), "{x:e}");
+        }
+        assert!(exp_nonpositive(f32::NAN).is_nan());
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! dtable[e]  += Σ dyᵢ over idxᵢ = e, in ascending i
 //! ```
 
+use crate::lanes::{LANES, map};
 use crate::{Real, Write, parallel};
+use wide::f32x16;
 
 /// y = table\[idx\]. table: (entries, cols), idx: (rows), y: (rows, cols).
 ///
@@ -28,14 +30,58 @@ pub fn scatter(dy: &[f32], idx: &[u32], dtable: &mut [f32], cols: usize, write: 
         if write == Write::Set {
             dtable.fill(0.0);
         }
-        let owned = first..first + dtable.len() / cols;
-        for (dy, &e) in dy.chunks_exact(cols).zip(idx) {
-            if owned.contains(&(e as usize)) {
-                let to = &mut dtable[(e as usize - first) * cols..][..cols];
-                to.iter_mut().zip(dy).for_each(|(to, dy)| *to += dy);
+        let full = cols / WIDTH * WIDTH;
+        for from in (0..full).step_by(WIDTH) {
+            scatter_wide(dy, idx, dtable, cols, first, from);
+        }
+        if full < cols {
+            let owned = first..first + dtable.len() / cols;
+            for (i, &e) in idx.iter().enumerate().filter(|(_, e)| owned.contains(&(**e as usize))) {
+                let to = &mut dtable[(e as usize - first) * cols + full..];
+                map(cols - full, [&dy[i * cols + full..]], to, Write::Add, |[dy], to| to + dy);
             }
         }
     });
+}
+
+/// Columns of [`scatter`] that are kept in registers.
+const WIDTH: usize = 8 * LANES;
+
+/// [`scatter`] of the columns `from..from + WIDTH`. An entry stays in registers while the index repeats
+/// it: through memory each addition would wait for the store before.
+fn scatter_wide(
+    dy: &[f32],
+    idx: &[u32],
+    dtable: &mut [f32],
+    cols: usize,
+    first: usize,
+    from: usize,
+) {
+    let entries = dtable.len() / cols;
+    let mut sums = [[0.0; LANES]; WIDTH / LANES].map(f32x16::new);
+    let mut held = None;
+    for (i, &e) in idx.iter().enumerate() {
+        let e = (e as usize).wrapping_sub(first);
+        if e >= entries {
+            continue; // another thread's
+        }
+        if held != Some(e) {
+            if let Some(held) = held.replace(e) {
+                let to = &mut dtable[held * cols + from..][..WIDTH];
+                for (to, sum) in to.as_chunks_mut().0.iter_mut().zip(&sums) {
+                    *to = sum.to_array();
+                }
+            }
+            let there = dtable[e * cols + from..][..WIDTH].as_chunks().0;
+            sums.iter_mut().zip(there).for_each(|(sum, there)| *sum = f32x16::new(*there));
+        }
+        let row = dy[i * cols + from..][..WIDTH].as_chunks().0;
+        sums.iter_mut().zip(row).for_each(|(sum, dy)| *sum += f32x16::new(*dy));
+    }
+    if let Some(held) = held {
+        let to = &mut dtable[held * cols + from..][..WIDTH];
+        to.as_chunks_mut().0.iter_mut().zip(&sums).for_each(|(to, sum)| *to = sum.to_array());
+    }
 }
 
 /// y = a + b, element by element. a, b, y: (n).

@@ -15,12 +15,17 @@ pub const LANES: usize = 16;
 pub(crate) fn load(x: &[f32], pad: f32) -> f32x16 {
     match x.first_chunk::<LANES>() {
         Some(full) => f32x16::new(*full),
-        None => {
-            let mut buffer = [pad; LANES];
-            buffer[..x.len()].copy_from_slice(x);
-            f32x16::new(buffer)
-        }
+        None => load_short(x, pad),
     }
+}
+
+// Not inlined: around the call to memcpy every vector that is held would be saved.
+#[cold]
+#[inline(never)]
+fn load_short(x: &[f32], pad: f32) -> f32x16 {
+    let mut buffer = [pad; LANES];
+    buffer[..x.len()].copy_from_slice(x);
+    f32x16::new(buffer)
 }
 
 /// Writes the first `x.len()` lanes (at most 16) of `v` to `x`.
@@ -85,14 +90,15 @@ pub(crate) fn store_tail(v: f32x16, x: &mut [f32], n: usize) {
 
 /// True in the first `n` lanes.
 #[inline(always)]
-fn first_lanes(n: usize) -> f32x16 {
+pub(crate) fn first_lanes(n: usize) -> f32x16 {
     const NUMBER: f32x16 =
         f32x16::new([0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.]);
     NUMBER.simd_lt(f32x16::splat(n as f32))
 }
 
 /// out = f(inputs, before) for the first n elements, sixteen at a time; `before` is what out holds
-/// where `write` adds, else zero. The tail is padded with zeros.
+/// where `write` adds, else zero. The last sixteen overlap those before: they are read first and written
+/// last. Fewer than sixteen are padded with zeros.
 #[inline(always)]
 pub(crate) fn map<const N: usize>(
     n: usize,
@@ -103,8 +109,16 @@ pub(crate) fn map<const N: usize>(
 ) {
     let full = n / LANES;
     let (start, tail) = (full * LANES, n % LANES);
-    let chunks = inputs.map(|x| x[..start].as_chunks::<LANES>().0);
     let zero = f32x16::ZERO;
+    let out = &mut out[..n];
+    let mut last = zero;
+    if tail > 0 {
+        let from = n.saturating_sub(LANES);
+        let inputs = inputs.map(|x| load(&x[from..n], 0.0));
+        let before = if write == Write::Add { load(&out[from..], 0.0) } else { zero };
+        last = f(inputs, before);
+    }
+    let chunks = inputs.map(|x| x[..start].as_chunks::<LANES>().0);
     let (outs, _) = out[..start].as_chunks_mut::<LANES>();
     match write {
         Write::Set => {
@@ -120,10 +134,7 @@ pub(crate) fn map<const N: usize>(
         }
     }
     if tail > 0 {
-        let out = &mut out[start..];
-        let inputs = inputs.map(|x| load_tail(&x[start..], tail, 0.0));
-        let before = if write == Write::Add { load_tail(out, tail, 0.0) } else { zero };
-        store_tail(f(inputs, before), out, tail);
+        store(last, &mut out[n.saturating_sub(LANES)..]);
     }
 }
 

@@ -7,7 +7,9 @@
 //! dwⱼ = Σᵢ dyᵢⱼ·x̂ᵢⱼ,  dbⱼ = Σᵢ dyᵢⱼ                              chains in ascending i
 //! ```
 
-use crate::lanes::{self, LANES, fold_sum, map, reduce, reduce_ref};
+use crate::elementary::Lane;
+use crate::lanes::{self, LANES, map, reduce_ref};
+use crate::rows::{self, Four, Input::*};
 use crate::{Real, Write, parallel};
 use wide::f32x16;
 
@@ -16,22 +18,35 @@ pub const EPS: f32 = 1e-5;
 
 /// y = LayerNorm(x)·w + b; stats: (rows, 2) receives (μ, r) of each row.
 pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], y: &mut [f32], stats: &mut [f32]) {
+    #[inline(always)]
+    fn sum([sum]: [Four; 1], [x]: [Four; 1], []: [Four; 0]) -> [Four; 1] {
+        [sum + x]
+    }
+    #[inline(always)]
+    fn squares([sum]: [Four; 1], [x]: [Four; 1], [mean]: [Four; 1]) -> [Four; 1] {
+        let d = x - mean;
+        [d.fma(d, sum)]
+    }
+    #[inline(always)]
+    fn normal([x, w, b]: [Four; 3], [mean, r]: [Four; 2], _: Four) -> Four {
+        ((x - mean) * r).fma(w, b)
+    }
     let cols = w.len();
-    let work = 32 * y.len();
-    parallel::rows2((y, cols), (stats, 2), work, 1, |first, y, stats| {
-        for (i, stats) in stats.chunks_exact_mut(2).enumerate() {
-            let x = &x[(first + i) * cols..];
-            let mean = lanes::sum_of(cols, x) / cols as f32;
-            let mean_all = f32x16::splat(mean);
-            let [squares] = reduce(cols, [x], [mean], [f32x16::ZERO], |[sum], [x]| {
-                let d = x - mean_all;
-                [d.mul_add(d, sum)]
-            });
-            let r = 1.0 / (fold_sum(squares) / cols as f32 + EPS).sqrt();
-            stats.copy_from_slice(&[mean, r]);
-            let r = f32x16::splat(r);
-            let f = |[x, w, b]: [f32x16; 3], _| ((x - mean_all) * r).mul_add(w, b);
-            map(cols, [x, w, b], &mut y[i * cols..], Write::Set, f);
+    let (work, n) = (32 * y.len(), f32x16::splat(cols as f32));
+    parallel::rows2((y, cols), (stats, 2), work, LANES, |first, y, stats| {
+        let blocks = rows::blocks(y.len(), cols).zip(stats.chunks_mut(2 * LANES));
+        for ((at, rows), stats) in blocks {
+            let (x, y) = (Own(&x[first * cols + at..]), &mut y[at..]);
+            let zero = f32x16::ZERO;
+            let [total] = rows.sums([], [x], [zero], sum);
+            let mean = total / n;
+            let [total] = rows.sums([mean], [x], [mean], squares);
+            let r = f32x16::splat(1.0) / (total / n + f32x16::splat(EPS)).sqrt();
+            rows.map([mean, r], [x, Shared(w), Shared(b)], y, Write::Set, normal);
+            let both = mean.as_array().iter().zip(r.as_array());
+            for (stats, (&mean, &r)) in stats.chunks_exact_mut(2).zip(both) {
+                stats.copy_from_slice(&[mean, r]);
+            }
         }
     });
 }
@@ -45,26 +60,33 @@ pub fn layer_norm_backward(
     dx: &mut [f32],
     write: Write,
 ) {
+    /// Σ g, Σ g·x̂.
+    #[inline(always)]
+    fn sums([sum_g, sum_gx]: [Four; 2], [x, dy, w]: [Four; 3], [mean, r]: [Four; 2]) -> [Four; 2] {
+        let g = dy * w;
+        [sum_g + g, g.fma((x - mean) * r, sum_gx)]
+    }
+    #[inline(always)]
+    fn slope([x, dy, w]: [Four; 3], [mean, r, mean_g, mean_gx]: [Four; 4], before: Four) -> Four {
+        let d = (-((x - mean) * r)).fma(mean_gx, dy * w - mean_g);
+        r.fma(d, before)
+    }
     let cols = w.len();
-    let work = 32 * dx.len();
-    parallel::rows(dx, cols, work, 1, |first, dx| {
-        let stats = stats[first * 2..].chunks_exact(2);
-        for (i, stats) in stats.take(dx.len() / cols).enumerate() {
-            let inputs = [&x[(first + i) * cols..], &dy[(first + i) * cols..], w];
-            let [mean, r] = [stats[0], stats[1]].map(f32x16::splat);
+    let (work, n) = (32 * dx.len(), f32x16::splat(cols as f32));
+    parallel::rows(dx, cols, work, LANES, |first, dx| {
+        let blocks = rows::blocks(dx.len(), cols).zip(stats[first * 2..].chunks(2 * LANES));
+        for ((at, rows), stats) in blocks {
+            let [x, dy] = [x, dy].map(|x| Own(&x[first * cols + at..]));
+            let (mut mean, mut r) = ([0.0; LANES], [0.0; LANES]);
+            for ((mean, r), stats) in mean.iter_mut().zip(&mut r).zip(stats.chunks_exact(2)) {
+                (*mean, *r) = (stats[0], stats[1]);
+            }
+            let (mean, r, zero) = (f32x16::new(mean), f32x16::new(r), f32x16::ZERO);
+            let inputs = [x, dy, Shared(w)];
             // padded with μ, so that x̂ is 0 there: −μ·r may be infinite, and 0·∞ is NaN
-            let (pad, zeros) = ([stats[0], 0.0, 0.0], [f32x16::ZERO; 2]);
-            let [sum_g, sum_gx] =
-                reduce(cols, inputs, pad, zeros, |[sum_g, sum_gx], [x, dy, w]| {
-                    let g = dy * w;
-                    [sum_g + g, g.mul_add((x - mean) * r, sum_gx)]
-                });
-            let mean_g = f32x16::splat(fold_sum(sum_g) / cols as f32);
-            let mean_gx = f32x16::splat(fold_sum(sum_gx) / cols as f32);
-            map(cols, inputs, &mut dx[i * cols..], write, |[x, dy, w], before| {
-                let d = (-((x - mean) * r)).mul_add(mean_gx, dy * w - mean_g);
-                r.mul_add(d, before)
-            });
+            let [sum_g, sum_gx] = rows.sums([mean, r], inputs, [mean, zero, zero], sums);
+            let of = [mean, r, sum_g / n, sum_gx / n];
+            rows.map(of, inputs, &mut dx[at..], write, slope);
         }
     });
 }

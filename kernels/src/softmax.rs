@@ -5,54 +5,49 @@
 //! dxⱼ = yⱼ·(dyⱼ − Σ dy·y)                          keeps y
 //! ```
 
-use crate::lanes::{self, LANES, map, reduce_ref};
-use crate::{Real, Write, elementary, parallel};
+use crate::elementary::{self, Lane};
+use crate::lanes::{self, LANES, reduce_ref};
+use crate::rows::{self, Four, Input::Own};
+use crate::{Real, Write, fold, parallel};
 use wide::f32x16;
 
 /// y = softmax(x) row by row. An entry of −∞ gets weight 0. x, y: (rows, cols).
 pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
+    #[inline(always)]
+    fn exp(x: Four, [max]: [Four; 1]) -> Four {
+        elementary::exp_nonpositive(x - max)
+    }
+    #[inline(always)]
+    fn share([]: [Four; 0], [total]: [Four; 1], e: Four) -> Four {
+        e / total
+    }
     let work = 64 * y.len();
-    parallel::rows(y, cols, work, 1, |first, y| {
-        let rows = y.len() / cols;
-        // Sixteen rows at a time: alone, a row is all latency.
-        for i0 in (0..rows).step_by(LANES) {
-            let block = i0..rows.min(i0 + LANES);
-            let (mut max, mut total) = ([0.0; LANES], [0.0; LANES]);
-            for (i, max) in block.clone().zip(&mut max) {
-                *max = lanes::max_of(cols, &x[(first + i) * cols..]);
-            }
-            for ((i, max), total) in block.clone().zip(max).zip(&mut total) {
-                let (x, y) = (&x[(first + i) * cols..], &mut y[i * cols..]);
-                let max = f32x16::splat(max);
-                map(cols, [x], y, Write::Set, |[x], _| elementary::exp(x - max));
-                *total = lanes::sum_of(cols, y);
-            }
-            for (i, total) in block.zip(total) {
-                let total = f32x16::splat(total);
-                map(cols, [], &mut y[i * cols..], Write::Add, |[], e| e / total);
-            }
+    parallel::rows(y, cols, work, LANES, |first, y| {
+        for (at, rows) in rows::blocks(y.len(), cols) {
+            let (x, y) = (&x[first * cols + at..], &mut y[at..]);
+            let max = rows.maxima(x);
+            let total = fold::sums(&rows.map_sum([max], x, y, exp));
+            rows.map([total], [], y, Write::Add, share);
         }
     });
 }
 
 /// dx (+)= y·(dy − Σ dy·y) row by row. y, dy, dx: (rows, cols).
 pub fn softmax_backward(y: &[f32], dy: &[f32], dx: &mut [f32], cols: usize, write: Write) {
+    #[inline(always)]
+    fn dot([sum]: [Four; 1], [y, dy]: [Four; 2], []: [Four; 0]) -> [Four; 1] {
+        [dy.fma(y, sum)]
+    }
+    #[inline(always)]
+    fn slope([y, dy]: [Four; 2], [mean]: [Four; 1], before: Four) -> Four {
+        y.fma(dy - mean, before)
+    }
     let work = 16 * dx.len();
-    parallel::rows(dx, cols, work, 1, |first, dx| {
-        let rows = dx.len() / cols;
-        for i0 in (0..rows).step_by(LANES) {
-            let block = i0..rows.min(i0 + LANES);
-            let of = |i: usize| (&y[(first + i) * cols..], &dy[(first + i) * cols..]);
-            let mut mean = [0.0; LANES];
-            for (i, mean) in block.clone().zip(&mut mean) {
-                let (y, dy) = of(i);
-                *mean = lanes::dot_of(cols, dy, y);
-            }
-            for (i, mean) in block.zip(mean) {
-                let ((y, dy), mean) = (of(i), f32x16::splat(mean));
-                let f = |[y, dy]: [f32x16; 2], before| y.mul_add(dy - mean, before);
-                map(cols, [y, dy], &mut dx[i * cols..], write, f);
-            }
+    parallel::rows(dx, cols, work, LANES, |first, dx| {
+        for (at, rows) in rows::blocks(dx.len(), cols) {
+            let (inputs, dx) = ([y, dy].map(|x| Own(&x[first * cols + at..])), &mut dx[at..]);
+            let mean = rows.sums([], inputs, [f32x16::ZERO; 2], dot);
+            rows.map(mean, inputs, dx, write, slope);
         }
     });
 }
