@@ -46,7 +46,8 @@ fn interrupt(dir: &Path, jobs: &str, signal: &str, begun: usize) -> (Option<i32>
         .spawn()
         .unwrap();
     let folders = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path());
-    let has_checkpoint = |run: &PathBuf| folders(run.join("checkpoints")).next().is_some();
+    let whole = |file: PathBuf| file.extension().is_some_and(|end| end == "safetensors");
+    let has_checkpoint = |run: &PathBuf| folders(run.join("checkpoints")).any(whole);
     while folders(dir.join("runs")).flat_map(folders).filter(has_checkpoint).count() < begun {
         assert_eq!(child.try_wait().unwrap(), None, "it ended too early");
         std::thread::sleep(Duration::from_millis(5));

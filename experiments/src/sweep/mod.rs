@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 /// What is done with a sweep.
 #[derive(Subcommand)]
 pub enum SweepCommand {
-    /// Prints the plan of an experiment file with a [sweep] table: one run a line.
+    /// Prints the plan of an experiment file with a `[sweep]` table: one run a line.
     Plan {
         /// The experiment file.
         file: String,
