@@ -41,6 +41,8 @@ pub mod lanczos;
 pub mod lanes;
 pub mod layer_norm;
 pub mod matmul;
+pub mod moment_bounds;
+pub mod moments;
 pub mod parallel;
 pub mod real;
 pub mod softmax;

@@ -6,9 +6,10 @@
 //! ```
 //! Entropy of activations as in arXiv:2604.13123; effective rank: Roy & Vetterli 2007.
 
-use crate::block_lanczos::BlockLanczos;
+use crate::block_lanczos::{Between, BlockLanczos, trace_and_squares};
 use crate::covariance::{BLOCK, Covariance, LARGEST, exponent_of, scale};
 use crate::lanczos::Lanczos;
+use crate::moments::Moments;
 use crate::tridiagonal::Tridiagonal;
 use std::fmt;
 use wide::f64x8;
@@ -147,6 +148,11 @@ pub struct Bounded {
 /// ```
 const LANCZOS: usize = 4;
 
+/// Moments, from whole products, are worth it from this size on …
+const MOMENTS: usize = 256;
+/// … and come before Lanczos where the participation ratio is above the rank over this.
+const FLAT: f64 = 4.0;
+
 /// Rows in, spectrum out; allocates when made, and no more once it has seen its first spectrum.
 ///
 /// ```
@@ -163,6 +169,7 @@ pub struct SpectrumMeter {
     tridiagonal: Tridiagonal,
     lanczos: Lanczos,
     block_lanczos: BlockLanczos,
+    moments: Moments,
     matrix: Vec<f64x8>, // (dim, dim), padded to eight
     eigenvalues: Vec<f64>,
 }
@@ -175,6 +182,7 @@ impl SpectrumMeter {
             tridiagonal: Tridiagonal::new(dim),
             lanczos: Lanczos::new(dim),
             block_lanczos: BlockLanczos::new(dim),
+            moments: Moments::new(dim),
             matrix: vec![f64x8::ZERO; dim.next_multiple_of(8) * dim.div_ceil(8)],
             eigenvalues: vec![0.0; dim],
         }
@@ -222,10 +230,7 @@ impl SpectrumMeter {
         let shift = self.load(centring)?;
         let rank = self.rank_at_most(centring);
         let whole = (dim as f64).ln();
-        if dim > 1
-            && let Some(between) =
-                self.block_lanczos.entropy(&mut self.matrix, rank, tolerance * whole)?
-        {
+        if let Some(between) = self.between(rank, tolerance * whole)? {
             return Ok(Bounded {
                 entropy: 0.5 * (between.lower + between.upper),
                 normalised_entropy: 0.5 * (between.lower + between.upper) / whole,
@@ -237,6 +242,24 @@ impl SpectrumMeter {
         let Spectrum { entropy, normalised_entropy, participation_ratio, .. } =
             self.eigenvalues_of(centring, shift)?;
         Ok(Bounded { entropy, normalised_entropy, bound: 0.0, participation_ratio, steps: None })
+    }
+
+    /// An interval for H of `matrix`, ± `tolerance`; `None` where every eigenvalue is cheaper.
+    fn between(&mut self, rank: usize, tolerance: f64) -> Result<Option<Between>, SpectrumError> {
+        let dim = self.eigenvalues.len();
+        if dim < 2 {
+            return Ok(None);
+        }
+        let (rank, sums) = (rank.min(dim), trace_and_squares(&self.matrix, dim));
+        // (Σλ)² / Σλ²: the eigenvalues that count. Many of them are no matter for Lanczos.
+        let flat = sums.0 * sums.0 > rank as f64 * sums.1 / FLAT;
+        if !flat || dim < MOMENTS {
+            let found = self.block_lanczos.entropy_of(&mut self.matrix, sums, rank, tolerance)?;
+            if found.is_some() || dim < MOMENTS {
+                return Ok(found);
+            }
+        }
+        Ok(self.moments.entropy(&self.matrix, sums, rank, tolerance))
     }
 
     /// What the number of rows leaves of the rank.
