@@ -18,7 +18,7 @@
 //! sup: P's part exceeds its ends by at most (h²/8) Σ k⁴ |c_k| T_k, and ζ is convex, so it lies below the
 //! larger end and above the tangent. In the first cell f, which has no second derivative at 0, lies between
 //! 0 and its value at the end. P is raised by the largest violation found. Errors of the moments cost
-//! |c_k| times their bound, and |c_k| ≤ 8.
+//! |c_k| times their bound, and |c_k| ≤ 8/k³.
 
 /// The largest degree.
 pub const DEGREE: usize = 16;
@@ -29,7 +29,7 @@ const CELLS: usize = 256;
 const NEAR: usize = 6;
 const BEYOND: usize = 33;
 const POINTS: usize = 1 + NEAR + CELLS + BEYOND;
-/// No coefficient is larger.
+/// No coefficient of degree k is larger than this over k³ (those of f are 1/(k³ − k)).
 const BOX: f64 = 8.0;
 
 /// The mean of T_low, or of T_low + T_high where they differ.
@@ -54,6 +54,7 @@ pub struct MomentBounds {
     u: [f64; POINTS],
     f: [f64; POINTS],
     zeta: [f64; POINTS],
+    limit: [f64; MOST],   // of |c_k|
     basis: [usize; MOST], // points, then 2k for +e_k and 2k + 1 for −e_k
     weights: [f64; MOST],
     inverse: [[f64; MOST]; MOST],
@@ -69,6 +70,7 @@ impl Default for MomentBounds {
             u: row,
             f: row,
             zeta: row,
+            limit: [0.0; MOST],
             basis: [0; MOST],
             weights: [0.0; MOST],
             inverse: [[0.0; MOST]; MOST],
@@ -91,6 +93,7 @@ impl MomentBounds {
             }
         }
         for (k, m) in moments.iter().enumerate() {
+            self.limit[k] = BOX / m.low.max(1).pow(3) as f64;
             self.basis[k] = POINTS + 2 * k + usize::from(m.mean < 0.0);
             self.weights[k] = m.mean.abs();
             self.inverse[k] = [0.0; MOST];
@@ -142,7 +145,10 @@ impl MomentBounds {
         let mut c = [0.0; MOST];
         let mut rest = [0.0; POINTS];
         for _ in 0..40 * k {
-            let cost = |j: usize| if j < POINTS { sign * self.f[j] } else { -BOX };
+            let cost = |j: usize| match j.checked_sub(POINTS) {
+                None => sign * self.f[j],
+                Some(e) => -self.limit[e / 2],
+            };
             c = [0.0; MOST];
             for i in 0..k {
                 let cost = cost(self.basis[i]);
@@ -166,8 +172,9 @@ impl MomentBounds {
                 }
             }
             for (l, c) in c[..k].iter().enumerate() {
-                if c.abs() - BOX > most {
-                    (enter, most) = (POINTS + 2 * l + usize::from(*c > 0.0), c.abs() - BOX);
+                let over = c.abs() - self.limit[l];
+                if over > most {
+                    (enter, most) = (POINTS + 2 * l + usize::from(*c > 0.0), over);
                 }
             }
             if enter == usize::MAX {
@@ -211,8 +218,8 @@ impl MomentBounds {
     fn proven(&self, moments: &[Moment], c: &[f64; MOST], sign: f64) -> f64 {
         let mut by_degree = [0.0; DEGREE + 1];
         let mut mean = 0.0;
-        for (c, m) in c.iter().zip(moments) {
-            let c = c.clamp(-BOX, BOX);
+        for ((c, m), limit) in c.iter().zip(moments).zip(self.limit) {
+            let c = c.clamp(-limit, limit);
             mean += c.mul_add(m.mean, c.abs() * m.error);
             by_degree[m.low] += c;
             if m.high != m.low {

@@ -11,7 +11,8 @@
 //! Eigenvalues that must be zero, because the rank is known to be at most r, are taken out of them.
 //!
 //! b is a guess (1.1 times the edge of the Marchenko-Pastur law with this trace and norm): where it is
-//! too small, |T_{2^j}(x)| ≤ ‖T_{2^j}(X)‖ still says how far the eigenvalues reach.
+//! too small, |T_{2^j}(x)| ≤ ‖T_{2^j}(X)‖ still says how far the eigenvalues reach; if much farther, that
+//! becomes b, and the first product is done again.
 //!
 //! *Rounding.* The products are f32, their inner products f64. All norms here are Frobenius' but for
 //! ‖·‖₂. Of a computed matrix T̂_j = T_j(X) + E_j is known that
@@ -49,8 +50,10 @@ const UNIT: f64 = f32::EPSILON as f64 / 2.0;
 /// Each further product doubles the degree; the width of the interval falls at least as its square where
 /// the spectrum reaches zero, and faster elsewhere.
 const GAIN: f64 = 4.0;
-/// The same for the first product.
-const FIRST: f64 = 16.0;
+/// The first product does better than that by this.
+const FIRST: f64 = 2.0;
+/// Where the density has a pole at zero, the last product leaves ± this times b r nats.
+const HARD: f64 = 0.0013;
 
 /// One row of a panel.
 type Row = [f32x16; NV];
@@ -100,67 +103,65 @@ impl Moments {
         rank: usize,
         tolerance: f64,
     ) -> Option<Between> {
-        let (n, rank) = (self.n, rank.min(self.n));
+        let rank = rank.min(self.n);
         if trace.is_nan() || trace <= 0.0 || rank < 2 {
             return None;
         }
         let purity = squares / (trace * trace);
-        let ratio = (rank as f64 * purity - 1.0).max(0.0);
-        let edge = 1.1 * (1.0 + ratio.sqrt()).powi(2) / rank as f64;
         let most = purity.sqrt() * (1.0 + 1e-9); // λ ≤ ‖A‖
-        let b = edge.min(most);
-        let tau = 32.0 * n as f64 * f64::EPSILON;
-        let known = &mut Known {
-            n: n as f64,
-            rank: rank as f64,
-            b,
-            tau,
-            trace: [0.0; DEGREE + 1],
-            error: [0.0; DEGREE + 1],
-        };
-        let n = n as f64;
-        (known.trace[0], known.trace[1]) = (n, 2.0 / b - n);
-        known.trace[2] = 2.0 * (4.0 * purity / (b * b) - 4.0 / b + n) - n;
-
-        // cosh s of the largest eigenvalue, at most.
-        let mut reach = (2.0 * most / b - 1.0).max(1.0).acosh();
-        let (mut size, mut error) = ([0.0; LEVELS + 1], [0.0; LEVELS + 1]); // ‖T̂‖ and ‖E‖ by level
-        for level in 0..=LEVELS {
-            if level > 0 {
-                if level == 1 {
-                    size[0] = self.shift(a, 2.0 / (b * trace)).sqrt();
-                    error[0] = 1.01 * UNIT * size[0] + 1e-14 * n;
-                }
-                let products = self.square(level - 1);
-                size[level] = products[level].sqrt() * (1.0 + 1e-9);
-                let links = (CHAIN + self.n.div_ceil(CHAIN)) as f64;
-                let gamma = links * UNIT / (1.0 - links * UNIT);
-                let f = 2.0 * gamma * size[level - 1].powi(2) + UNIT * size[level] + 1e-30 * n;
-                let norm = (0.5 * (1.0 + size[level] + f)).sqrt().min(size[level - 1]);
-                let before = error[level - 1];
-                error[level] = 4.0 * norm * before + 2.0 * before * before + f;
-                known.add(level, &products, &size, &error);
-                let top = (size[level] + error[level]).max(1.0);
-                reach = reach.min(top.acosh() / f64::from(1 << level));
-            }
-            let (lower, upper) =
-                self.bounds.bounds(&known.moments(level, reach)[..DEGREES[level].len()], reach);
-            let scale = |mean: f64| b.mul_add(known.rank * mean, -b.ln());
-            let slack = 2.0 * tau * (1.0 + (n / tau).ln());
-            let (lower, upper) = (scale(lower) - slack, scale(upper) + slack);
-            let half = 0.5 * (upper - lower);
+        let (whole, rank) = (self.n as f64, rank as f64);
+        let ratio = (rank * purity - 1.0).max(0.0);
+        let mut b = most.min(1.1 * (1.0 + ratio.sqrt()).powi(2) / rank);
+        let tau = 32.0 * whole * f64::EPSILON;
+        let slack = 2.0 * tau * (1.0 + (whole / tau).ln());
+        let mut found = Between { lower: -purity.ln() - slack, upper: rank.ln(), steps: 0, purity };
+        let mut top = most; // λ is at most this
+        let (mut level, mut size, mut error) = (0, [0.0; LEVELS + 1], [0.0; LEVELS + 1]); // ‖T̂‖, ‖E‖
+        let mut known = Known::new(whole, rank, b, purity, tau);
+        loop {
+            let reach = (2.0 * top / b - 1.0).max(1.0).acosh();
+            let moments = known.moments(level, reach);
+            let (lower, upper) = self.bounds.bounds(&moments[..DEGREES[level].len()], reach);
+            // H = −ln b + b Σ f
+            found.lower = found.lower.max(b.mul_add(rank * lower, -b.ln()) - slack);
+            found.upper = found.upper.min(b.mul_add(rank * upper, -b.ln()) + slack);
+            let half = 0.5 * (found.upper - found.lower);
             if half <= tolerance {
-                let upper = upper.min(known.rank.ln());
-                let lower = lower.max(-purity.ln()).min(upper);
-                return Some(Between { lower, upper, steps: level * self.n, purity });
+                found.lower = found.lower.clamp(0.0, found.upper);
+                return Some(found);
             }
-            let left = (LEVELS - level) as i32;
-            let first = if level == 0 { FIRST / GAIN } else { 1.0 };
-            if half.is_nan() || half > tolerance * first * GAIN.powi(left) {
+            if level == 1 && size[1] * size[1] > 2.0 * whole && b < top {
+                // Some eigenvalues lie far above the guess: once more, with what is now known.
+                if HARD * top * rank > tolerance {
+                    return None;
+                }
+                (b, level) = (top, 0);
+                known = Known::new(whole, rank, b, purity, tau);
+            }
+            let gain = GAIN.powi((LEVELS - level) as i32) * if level == 0 { FIRST } else { 1.0 };
+            if half.is_nan() || half > tolerance * gain || level == LEVELS {
                 return None;
             }
+
+            level += 1;
+            found.steps += self.n;
+            if level == 1 {
+                size[0] = self.shift(a, 2.0 / (b * trace)).sqrt() * (1.0 + 1e-9);
+                error[0] = 1.01 * UNIT * size[0] + 1e-14 * whole;
+            }
+            let products = self.square(level - 1);
+            size[level] = products[level].sqrt() * (1.0 + 1e-9);
+            let links = (CHAIN + self.n.div_ceil(CHAIN)) as f64 * UNIT;
+            let gamma = links / (1.0 - links);
+            let f = 2.0 * gamma * size[level - 1].powi(2) + UNIT * size[level] + 1e-30 * whole;
+            let norm = (0.5 * (1.0 + size[level] + f)).sqrt().min(size[level - 1]);
+            let before = error[level - 1];
+            error[level] = 4.0 * norm * before + 2.0 * before * before + f;
+            known.add(level, &products, &size, &error);
+            // |T| ≤ ‖T‖: u = cosh²(s/2) with cosh(2^level s) at most that.
+            let s = (size[level] + error[level]).max(1.0).acosh() / f64::from(1 << level);
+            top = top.min(b * (0.5 * s).cosh().powi(2) * (1.0 + 1e-9));
         }
-        None
     }
 
     /// X = scale · a − I, in f32; ‖X‖².
@@ -218,7 +219,11 @@ impl Moments {
         let mut block: Block = [ZERO; WIDTH];
         for pi in 0..n.div_ceil(WIDTH) {
             for pj in 0..=pi {
-                multiply(&x[pi * n..][..n], &x[pj * n..][..n], &mut block);
+                let panel = |p: usize| &x[p * n..][..n];
+                match pi == pj {
+                    true => multiply_itself(panel(pi), &mut block),
+                    false => multiply(panel(pi), panel(pj), &mut block),
+                }
                 block.as_flattened_mut().iter_mut().for_each(|x| *x = *x + *x);
                 let rows = WIDTH.min(n - pi * WIDTH);
                 if pi == pj {
@@ -242,6 +247,15 @@ impl Moments {
 }
 
 impl Known {
+    /// What trace and norm say.
+    fn new(n: f64, rank: f64, b: f64, purity: f64, tau: f64) -> Self {
+        let mut known =
+            Self { n, rank, b, tau, trace: [0.0; DEGREE + 1], error: [0.0; DEGREE + 1] };
+        (known.trace[0], known.trace[1]) = (n, 2.0 / b - n);
+        known.trace[2] = 2.0 * (4.0 * purity / (b * b) - 4.0 / b + n) - n;
+        known
+    }
+
     /// Traces from the inner products of T_{2^level} with X, T₂ … and itself.
     fn add(&mut self, level: usize, products: &[f64], size: &[f64], error: &[f64]) {
         let here = 1 << level;
@@ -318,33 +332,61 @@ fn place(to: &mut [Row], n: usize, block: &Block, pi: usize, pj: usize) {
 fn multiply(a: &[Row], b: &[Row], out: &mut Block) {
     let (tiles, rest) = out.as_chunks_mut::<HEIGHT>();
     for (i, out) in tiles.iter_mut().enumerate() {
-        *out = tile(a, b, i * HEIGHT);
+        tile::<HEIGHT, NV>(a, b, i * HEIGHT, out);
     }
-    let rest: &mut [Row; LEFT] = rest.try_into().expect("what is left of a panel's width");
-    *rest = tile(a, b, WIDTH - LEFT);
+    let rest: &mut [Row; LEFT] = rest.try_into().expect("what a panel's width leaves");
+    tile::<LEFT, NV>(a, b, WIDTH - LEFT, rest);
 }
 
-/// Columns i..i + H of the panel `a` with all of the panel `b`.
+/// Aᵀ A of a panel: tiles without the vectors left of the diagonal, which mirror the rest.
+fn multiply_itself(a: &[Row], out: &mut Block) {
+    let (tiles, rest) = out.as_chunks_mut::<HEIGHT>();
+    for (i, out) in tiles.iter_mut().enumerate() {
+        let at = i * HEIGHT;
+        match NV - at / 16 {
+            1 => tile::<HEIGHT, 1>(a, a, at, out),
+            2 => tile::<HEIGHT, { at_most(2) }>(a, a, at, out),
+            3 => tile::<HEIGHT, { at_most(3) }>(a, a, at, out),
+            _ => tile::<HEIGHT, NV>(a, a, at, out),
+        }
+    }
+    let rest: &mut [Row; LEFT] = rest.try_into().expect("what a panel's width leaves");
+    tile::<LEFT, 1>(a, a, WIDTH - LEFT, rest);
+    let full: &mut [f32] = bytemuck::cast_slice_mut(out.as_flattened_mut());
+    for r in 16..WIDTH {
+        for c in 0..r / 16 * 16 {
+            full[r * WIDTH + c] = full[c * WIDTH + r];
+        }
+    }
+}
+
+const fn at_most(v: usize) -> usize {
+    if v < NV { v } else { NV }
+}
+
+/// Columns i..i + H of the panel `a` with the last V vectors of the panel `b`.
 #[inline(always)]
-fn tile<const H: usize>(a: &[Row], b: &[Row], i: usize) -> [Row; H] {
-    let mut total = [ZERO; H];
+fn tile<const H: usize, const V: usize>(a: &[Row], b: &[Row], i: usize, out: &mut [Row; H]) {
+    let mut total = [[f32x16::ZERO; V]; H];
     for (a, b) in a.chunks(CHAIN).zip(b.chunks(CHAIN)) {
-        let mut sums = [ZERO; H];
+        let mut sums = [[f32x16::ZERO; V]; H];
         for (a, b) in a.iter().zip(b) {
             let a: &[f32; WIDTH] = bytemuck::cast_ref(a);
             let a: [f32; H] = *a[i..].first_chunk().expect("a tile's columns");
             for r in 0..H {
                 let a = f32x16::splat(a[r]);
-                for v in 0..NV {
-                    sums[r][v] = a.mul_add(b[v], sums[r][v]);
+                for v in 0..V {
+                    sums[r][v] = a.mul_add(b[NV - V + v], sums[r][v]);
                 }
             }
         }
         for r in 0..H {
-            for v in 0..NV {
+            for v in 0..V {
                 total[r][v] += sums[r][v];
             }
         }
     }
-    total
+    for r in 0..H {
+        out[r][NV - V..].copy_from_slice(&total[r]);
+    }
 }

@@ -130,7 +130,8 @@ pub struct Bounded {
     pub bound: f64,
     /// (Σλ)² / Σλ², to rounding; 0 if there is no variance.
     pub participation_ratio: f64,
-    /// Columns of the Krylov basis; `None` where every eigenvalue was computed.
+    /// Columns that the covariance was multiplied by: those of the Krylov basis, or d for each product
+    /// with the whole matrix; `None` where every eigenvalue was computed.
     pub steps: Option<usize>,
 }
 
@@ -150,8 +151,10 @@ const LANCZOS: usize = 4;
 
 /// Moments, from whole products, are worth it from this size on …
 const MOMENTS: usize = 256;
-/// … and come before Lanczos where the participation ratio is above the rank over this.
-const FLAT: f64 = 4.0;
+/// … where the participation ratio is at least this share of the rank …
+const SPREAD: f64 = 0.1;
+/// … and come before Lanczos, which flat spectra defeat, above this one.
+const FLAT: f64 = 0.25;
 
 /// Rows in, spectrum out; allocates when made, and no more once it has seen its first spectrum.
 ///
@@ -217,7 +220,8 @@ impl SpectrumMeter {
     }
 
     /// H to ± `tolerance` (of H / ln d), from as few products with the covariance as will do; from
-    /// every eigenvalue where that is cheaper. See [`crate::block_lanczos`] for the mathematics.
+    /// every eigenvalue where that is cheaper. See [`crate::block_lanczos`] and [`crate::moments`] for the
+    /// mathematics.
     ///
     /// # Errors
     /// As [`SpectrumMeter::spectrum`].
@@ -251,11 +255,12 @@ impl SpectrumMeter {
             return Ok(None);
         }
         let (rank, sums) = (rank.min(dim), trace_and_squares(&self.matrix, dim));
-        // (Σλ)² / Σλ²: the eigenvalues that count. Many of them are no matter for Lanczos.
-        let flat = sums.0 * sums.0 > rank as f64 * sums.1 / FLAT;
-        if !flat || dim < MOMENTS {
+        // (Σλ)² / Σλ² over the rank: how many of the eigenvalues count.
+        let spread = sums.0 * sums.0 / (sums.1 * rank as f64);
+        let moments = dim >= MOMENTS && spread > SPREAD;
+        if !(moments && spread > FLAT) {
             let found = self.block_lanczos.entropy_of(&mut self.matrix, sums, rank, tolerance)?;
-            if found.is_some() || dim < MOMENTS {
+            if found.is_some() || !moments {
                 return Ok(found);
             }
         }
