@@ -261,3 +261,59 @@ impl MomentBounds {
         mean + below + 1e-14 * size
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between the points of the grid, too: P, raised as it is, is nowhere below ± f.
+    #[test]
+    fn the_raised_polynomial_stays_above() {
+        let degrees = [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16];
+        let (mut bounds, mut tight) = (MomentBounds::default(), 0);
+        for case in 0..24 {
+            let reach = [0.0, 0.3, 1.2][case % 3];
+            let k = [3, 5, 8, 12][case % 4];
+            let chebyshev = |k: usize, u: f64| {
+                let t = 2.0 * u - 1.0;
+                match t.abs() <= 1.0 {
+                    true => (k as f64 * t.acos()).cos(),
+                    false => (k as f64 * t.acosh()).cosh(),
+                }
+            };
+            let value = |d: usize, u: f64| {
+                if d == 9 { chebyshev(7, u) + chebyshev(9, u) } else { chebyshev(d, u) }
+            };
+            // Atoms in the interior: the best P touch f there, between points.
+            let atoms: Vec<f64> =
+                (0..20).map(|i| (1.0 + ((case * 20 + i) as f64 * 1.7).sin()) / 2.0).collect();
+            let moments: Vec<Moment> = degrees[..k]
+                .iter()
+                .map(|&d| Moment {
+                    low: if d == 9 { 7 } else { d },
+                    high: d,
+                    mean: atoms.iter().map(|&u| value(d, u)).sum::<f64>() / 20.0,
+                    error: 0.0,
+                })
+                .collect();
+            bounds.bounds(&moments, reach);
+            for sign in [1.0, -1.0] {
+                let c = bounds.simplex(k, sign);
+                let zero: Vec<Moment> =
+                    moments.iter().map(|m| Moment { mean: 0.0, ..*m }).collect();
+                let raised = bounds.proven(&zero, &c, sign);
+                let top = (0.5 * reach).cosh().powi(2);
+                let lowest = (0..60_000).fold(f64::INFINITY, |least, i| {
+                    let u = top * (0.5 * std::f64::consts::PI * f64::from(i) / 6e4).sin().powi(2);
+                    let f = if u > 0.0 { -u * u.ln() } else { 0.0 };
+                    let p: f64 = degrees.iter().zip(&c).map(|(&d, c)| c * value(d, u)).sum();
+                    least.min(p - sign * f)
+                });
+                assert!(lowest + raised >= -1e-13, "{case}: {lowest:e} + {raised:e}");
+                tight += usize::from(raised < 1e-12 - 1.5 * lowest);
+            }
+        }
+        // And it is not raised much more than it must be.
+        assert!(tight > 24, "{tight}");
+    }
+}
