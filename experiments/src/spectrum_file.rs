@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Most columns taken: the work is three matrices of dim², a gigabyte here.
+/// Most columns taken: the work is three matrices of dim², a gigabyte here; at most twice that with `--fast`.
 const WIDEST: usize = 8192;
 /// Eigenvalues in the table; `--json` has them all.
 const SHOWN: usize = 10;
