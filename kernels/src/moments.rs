@@ -34,12 +34,14 @@ use crate::block_lanczos::Between;
 use crate::moment_bounds::{DEGREE, Moment, MomentBounds};
 use wide::{bytemuck, f32x8, f32x16, f64x8};
 
-/// Vectors across a panel; the bits do not depend on it.
-const NV: usize = if cfg!(target_feature = "avx512f") { 4 } else { 1 };
-const WIDTH: usize = 16 * NV;
+/// Vectors across a panel.
+const VECTORS: usize = 4;
+const WIDTH: usize = 16 * VECTORS;
+/// Those of a tile; AVX2 and NEON need several registers for one. No bit depends on it.
+const AT_ONCE: usize = if cfg!(target_feature = "avx512f") { VECTORS } else { 1 };
 /// Rows of a tile: 6 × 4 accumulators of sixteen lanes.
 const HEIGHT: usize = 6;
-/// What a panel's width leaves over: 64 = 10 · 6 + 4, 16 = 2 · 6 + 4.
+/// What a panel's width leaves over: 64 = 10 · 6 + 4.
 const LEFT: usize = WIDTH % HEIGHT;
 /// Links of a chain; chains are added in order. Short ones, for γ.
 const CHAIN: usize = 128;
@@ -57,8 +59,8 @@ const FIRST: f64 = 2.0;
 const HARD: f64 = 0.0003;
 
 /// One row of a panel.
-type Row = [f32x16; NV];
-const ZERO: Row = [f32x16::ZERO; NV];
+type Row = [f32x16; VECTORS];
+const ZERO: Row = [f32x16::ZERO; VECTORS];
 /// A square of a matrix.
 type Block = [Row; WIDTH];
 
@@ -301,7 +303,7 @@ fn grown(n: usize, squared: f64, size: &[f64], error: &[f64], level: usize) -> (
 
 /// Σ x y, in f64.
 fn dot(x: &[Row], y: &[Row]) -> f64 {
-    let mut sums = [f64x8::ZERO; 2 * NV];
+    let mut sums = [f64x8::ZERO; 2 * VECTORS];
     for (x, y) in x.iter().zip(y) {
         let x: &[f32] = bytemuck::cast_slice(x);
         let y: &[f32] = bytemuck::cast_slice(y);
@@ -341,26 +343,20 @@ fn place(to: &mut [Row], n: usize, block: &Block, pi: usize, pj: usize) {
 fn multiply(a: &[Row], b: &[Row], out: &mut Block) {
     let (tiles, rest) = out.as_chunks_mut::<HEIGHT>();
     for (i, out) in tiles.iter_mut().enumerate() {
-        tile::<HEIGHT, NV>(a, b, i * HEIGHT, out);
+        strip(a, b, i * HEIGHT, 0, out);
     }
     let rest: &mut [Row; LEFT] = rest.try_into().expect("what a panel's width leaves");
-    tile::<LEFT, NV>(a, b, WIDTH - LEFT, rest);
+    strip(a, b, WIDTH - LEFT, 0, rest);
 }
 
-/// Aᵀ A of a panel: tiles without the vectors left of the diagonal, which mirror the rest.
+/// Aᵀ A of a panel, without the vectors left of the diagonal, which mirror the rest.
 fn multiply_itself(a: &[Row], out: &mut Block) {
     let (tiles, rest) = out.as_chunks_mut::<HEIGHT>();
     for (i, out) in tiles.iter_mut().enumerate() {
-        let at = i * HEIGHT;
-        match NV - at / 16 {
-            1 => tile::<HEIGHT, 1>(a, a, at, out),
-            2 => tile::<HEIGHT, { at_most(2) }>(a, a, at, out),
-            3 => tile::<HEIGHT, { at_most(3) }>(a, a, at, out),
-            _ => tile::<HEIGHT, NV>(a, a, at, out),
-        }
+        strip(a, a, i * HEIGHT, i * HEIGHT / 16, out);
     }
     let rest: &mut [Row; LEFT] = rest.try_into().expect("what a panel's width leaves");
-    tile::<LEFT, 1>(a, a, WIDTH - LEFT, rest);
+    strip(a, a, WIDTH - LEFT, VECTORS - 1, rest);
     let full: &mut [f32] = bytemuck::cast_slice_mut(out.as_flattened_mut());
     for r in 16..WIDTH {
         for c in 0..r / 16 * 16 {
@@ -369,23 +365,39 @@ fn multiply_itself(a: &[Row], out: &mut Block) {
     }
 }
 
-const fn at_most(v: usize) -> usize {
-    if v < NV { v } else { NV }
+/// Columns i..i + H of the panel `a` with the panel `b` from vector `first` on.
+#[inline(always)]
+fn strip<const H: usize>(a: &[Row], b: &[Row], i: usize, first: usize, out: &mut [Row; H]) {
+    if AT_ONCE == 1 {
+        return (first..VECTORS).for_each(|v| tile::<H, 1>(a, b, i, v, out));
+    }
+    match VECTORS - first {
+        1 => tile::<H, 1>(a, b, i, first, out),
+        2 => tile::<H, 2>(a, b, i, first, out),
+        3 => tile::<H, 3>(a, b, i, first, out),
+        _ => tile::<H, 4>(a, b, i, first, out),
+    }
 }
 
-/// Columns i..i + H of the panel `a` with the last V vectors of the panel `b`.
 #[inline(always)]
-fn tile<const H: usize, const V: usize>(a: &[Row], b: &[Row], i: usize, out: &mut [Row; H]) {
+fn tile<const H: usize, const V: usize>(
+    a: &[Row],
+    b: &[Row],
+    i: usize,
+    first: usize,
+    out: &mut [Row; H],
+) {
     let mut total = [[f32x16::ZERO; V]; H];
     for (a, b) in a.chunks(CHAIN).zip(b.chunks(CHAIN)) {
         let mut sums = [[f32x16::ZERO; V]; H];
         for (a, b) in a.iter().zip(b) {
             let a: &[f32; WIDTH] = bytemuck::cast_ref(a);
             let a: [f32; H] = *a[i..].first_chunk().expect("a tile's columns");
+            let b: [f32x16; V] = *b[first..].first_chunk().expect("a tile's vectors");
             for r in 0..H {
                 let a = f32x16::splat(a[r]);
                 for v in 0..V {
-                    sums[r][v] = a.mul_add(b[NV - V + v], sums[r][v]);
+                    sums[r][v] = a.mul_add(b[v], sums[r][v]);
                 }
             }
         }
@@ -396,7 +408,7 @@ fn tile<const H: usize, const V: usize>(a: &[Row], b: &[Row], i: usize, out: &mu
         }
     }
     for r in 0..H {
-        out[r][NV - V..].copy_from_slice(&total[r]);
+        out[r][first..first + V].copy_from_slice(&total[r]);
     }
 }
 
