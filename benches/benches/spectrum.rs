@@ -106,7 +106,8 @@ fn meter(c: &mut Criterion) {
     });
 }
 
-/// From rows that the meter has taken in already: the scaled covariance, and H.
+/// From rows that the meter has taken in already: the scaled covariance (for 512 × 1024 the product X Xᵀ,
+/// too, which is computed when asked for), and H.
 fn entropy(c: &mut Criterion) {
     let mut group = c.benchmark_group("entropy");
     group.sample_size(20);

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Most columns taken: the work is three matrices of dim², a gigabyte here.
+/// Most columns taken: the work is three matrices of dim², a gigabyte here; at most twice that with `--fast`.
 const WIDEST: usize = 8192;
 /// Eigenvalues in the table; `--json` has them all.
 const SHOWN: usize = 10;
@@ -92,7 +92,8 @@ pub struct FastEntropy {
     pub effective_rank: f64,
     /// (Σλ)² / Σλ².
     pub participation_ratio: f64,
-    /// Lanczos vectors; null where every eigenvalue was computed.
+    /// Columns that the covariance was multiplied by: Lanczos vectors, or `dim` for each product of the
+    /// whole matrix; null where every eigenvalue was computed.
     pub steps: Option<usize>,
 }
 
@@ -186,7 +187,11 @@ impl FastEntropy {
         let how = match self.steps {
             None => "every eigenvalue, which was cheaper here".to_string(),
             Some(0) => "trace and norm alone".to_string(),
-            Some(steps) => format!("Lanczos, {steps} of {} steps", self.dim),
+            Some(steps) if steps < self.dim => format!("Lanczos, {steps} of {} steps", self.dim),
+            Some(steps) => match steps / self.dim {
+                1 => "moments, 1 product".to_string(),
+                products => format!("moments, {products} products"),
+            },
         };
         let around = |value: f64, bound: f64| match self.steps {
             None => format!("{value:.6}"),

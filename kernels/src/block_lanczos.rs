@@ -121,8 +121,20 @@ impl BlockLanczos {
         rank: usize,
         tolerance: f64,
     ) -> Result<Option<Between>, SpectrumError> {
+        let sums = trace_and_squares(a, self.n);
+        self.entropy_of(a, sums, rank, tolerance)
+    }
+
+    /// [`BlockLanczos::entropy`], where tr a and ‖a‖² are known already.
+    pub(crate) fn entropy_of(
+        &mut self,
+        a: &mut [f64x8],
+        (trace, squares): (f64, f64),
+        rank: usize,
+        tolerance: f64,
+    ) -> Result<Option<Between>, SpectrumError> {
         let n = self.n;
-        let (trace, squares) = complete(a, n);
+        complete(a, n);
         if trace <= 0.0 {
             return Ok(None);
         }
@@ -408,8 +420,8 @@ fn orthonormalise(v: &mut [Row], gram: &Small, relative: f64, absolute: f64) -> 
     lengths
 }
 
-/// Fills the blocks above the diagonal from those below; the trace and ‖A‖².
-fn complete(a: &mut [f64x8], n: usize) -> (f64, f64) {
+/// The trace and ‖A‖², from the lower triangle.
+pub(crate) fn trace_and_squares(a: &[f64x8], n: usize) -> (f64, f64) {
     let stride = n.div_ceil(8);
     let (mut trace, mut squares) = (0.0, 0.0);
     for g in 0..stride {
@@ -418,6 +430,14 @@ fn complete(a: &mut [f64x8], n: usize) -> (f64, f64) {
             trace += at(row, i);
             squares += 2.0 * dot(&row[..g], &row[..g]) + dot(&row[g..], &row[g..]);
         }
+    }
+    (trace, squares)
+}
+
+/// Fills the blocks above the diagonal from those below.
+fn complete(a: &mut [f64x8], n: usize) {
+    let stride = n.div_ceil(8);
+    for g in 0..stride {
         for h in 0..g {
             let block: [[f64; 8]; 8] =
                 std::array::from_fn(|r| a[(8 * g + r) * stride + h].to_array());
@@ -426,7 +446,6 @@ fn complete(a: &mut [f64x8], n: usize) -> (f64, f64) {
             }
         }
     }
-    (trace, squares)
 }
 
 /// y = A Ω: column j of A is added to, or taken from, column j mod 32 of y.

@@ -100,9 +100,6 @@ impl Covariance {
     /// [`LARGEST`]; nothing is taken in then.
     pub fn push<T: Copy + Into<f64>>(&mut self, rows: &[T]) -> Result<(), SpectrumError> {
         let dim = self.dim;
-        if dim == 0 || !rows.len().is_multiple_of(dim) {
-            return Err(SpectrumError::Shape { len: rows.len(), dim });
-        }
         check(rows, dim, self.rows())?;
         for row in rows.chunks_exact(dim) {
             for (p, values) in row.chunks(WIDTH).enumerate() {
@@ -330,8 +327,15 @@ pub(crate) fn scale(x: f64, e: i32) -> f64 {
     x * part(e / 3) * part(e / 3) * part(e - 2 * (e / 3))
 }
 
-/// Every value finite and at most [`LARGEST`]; `first` is the number of the first row.
-fn check<T: Copy + Into<f64>>(rows: &[T], dim: usize, first: usize) -> Result<(), SpectrumError> {
+/// Whole rows, every value finite and at most [`LARGEST`]; `first` is the number of the first row.
+pub(crate) fn check<T: Copy + Into<f64>>(
+    rows: &[T],
+    dim: usize,
+    first: usize,
+) -> Result<(), SpectrumError> {
+    if dim == 0 || !rows.len().is_multiple_of(dim) {
+        return Err(SpectrumError::Shape { len: rows.len(), dim });
+    }
     let fine = |x: T| x.into().abs() <= LARGEST;
     for (r, row) in rows.chunks_exact(dim).enumerate() {
         // Without an early exit, so that the comparison is done in lanes.

@@ -45,6 +45,8 @@ pub mod lanes;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mix;
+pub mod moment_bounds;
+pub mod moments;
 pub mod norm;
 pub mod parallel;
 pub mod real;

@@ -6,10 +6,11 @@
 //! ```
 //! Entropy of activations as in arXiv:2604.13123; effective rank: Roy & Vetterli 2007.
 
-use crate::block_lanczos::BlockLanczos;
-use crate::covariance::{BLOCK, Covariance, LARGEST, exponent_of, scale};
+use crate::block_lanczos::{Between, BlockLanczos, trace_and_squares};
+use crate::covariance::{BLOCK, Covariance, LARGEST, check, exponent_of, scale};
 use crate::eigenvectors;
 use crate::lanczos::Lanczos;
+use crate::moments::Moments;
 use crate::tridiagonal::Tridiagonal;
 use std::fmt;
 use wide::f64x8;
@@ -130,7 +131,8 @@ pub struct Bounded {
     pub bound: f64,
     /// (Σλ)² / Σλ², to rounding; 0 if there is no variance.
     pub participation_ratio: f64,
-    /// Columns of the Krylov basis; `None` where every eigenvalue was computed.
+    /// Columns that the covariance was multiplied by: those of the Krylov basis, or d for each product
+    /// with the whole matrix; `None` where every eigenvalue was computed.
     pub steps: Option<usize>,
 }
 
@@ -148,6 +150,17 @@ pub struct Bounded {
 /// ```
 const LANCZOS: usize = 4;
 
+/// Moments, from whole products, are worth it from this size on …
+const MOMENTS: usize = 256;
+/// … where the participation ratio is at least this share of the rank …
+const SPREAD: f64 = 0.1;
+/// … and come before Lanczos, which flat spectra defeat, above this one.
+const FLAT: f64 = 0.25;
+
+/// From this size on, rows of which there are at most half as many as columns are kept as they are:
+/// X Xᵀ has the eigenvalues of XᵀX but for zeros, and is the smaller.
+const TURN: usize = 256;
+
 /// Rows in, spectrum out; allocates when made, and no more once it has seen its first spectrum.
 ///
 /// ```
@@ -164,31 +177,50 @@ pub struct SpectrumMeter {
     tridiagonal: Tridiagonal,
     lanczos: Lanczos,
     block_lanczos: BlockLanczos,
+    moments: Moments,
     matrix: Vec<f64x8>, // (dim, dim), padded to eight
     eigenvalues: Vec<f64>,
+    rank: usize,                        // what else is known of it
+    most: usize,                        // rows kept
+    kept: Vec<f64>,                     // (rows, dim): nothing is in `covariance` yet
+    columns: Vec<f64>,                  // (8, rows)
+    turned: Option<Box<SpectrumMeter>>, // of X Xᵀ
 }
 
 impl SpectrumMeter {
     /// A meter for rows of `dim` values.
     pub fn new(dim: usize) -> Self {
+        let most = if dim < TURN { 0 } else { dim / 2 };
+        Self { most, ..Self::straight(dim) }
+    }
+
+    /// One that keeps no rows.
+    fn straight(dim: usize) -> Self {
         Self {
             covariance: Covariance::new(dim),
             tridiagonal: Tridiagonal::new(dim),
             lanczos: Lanczos::new(dim),
             block_lanczos: BlockLanczos::new(dim),
+            moments: Moments::new(dim),
             matrix: vec![f64x8::ZERO; dim.next_multiple_of(8) * dim.div_ceil(8)],
             eigenvalues: vec![0.0; dim],
+            rank: usize::MAX,
+            most: 0,
+            kept: Vec::new(),
+            columns: Vec::new(),
+            turned: None,
         }
     }
 
     /// Forgets every row, keeps the memory.
     pub fn clear(&mut self) {
         self.covariance.clear();
+        self.kept.clear();
     }
 
     /// Rows taken in since the last [`SpectrumMeter::clear`].
     pub fn rows(&self) -> usize {
-        self.covariance.rows()
+        self.covariance.rows() + self.kept.len() / self.eigenvalues.len().max(1)
     }
 
     /// Takes in rows: (n, dim), row major, any n; see [`Covariance::push`], errors included.
@@ -196,7 +228,63 @@ impl SpectrumMeter {
     /// # Errors
     /// If `rows` are not whole rows of finite values.
     pub fn push<T: Copy + Into<f64>>(&mut self, rows: &[T]) -> Result<(), SpectrumError> {
+        let (dim, before) = (self.eigenvalues.len(), self.rows());
+        check(rows, dim, before)?;
+        if self.covariance.rows() == 0 && before + rows.len() / dim <= self.most {
+            self.kept.extend(rows.iter().map(|&x| x.into()));
+            return Ok(());
+        }
+        self.stream()?;
         self.covariance.push(rows)
+    }
+
+    /// Kept rows to the covariance.
+    fn stream(&mut self) -> Result<(), SpectrumError> {
+        self.covariance.push(&self.kept)?;
+        self.kept.clear();
+        Ok(())
+    }
+
+    /// The meter of X Xᵀ, where rows are kept: (rows, rows), so that it takes in columns as if they were
+    /// rows, each without its mean.
+    fn turned(&mut self, centring: Centring) -> Result<Option<Box<Self>>, SpectrumError> {
+        let (dim, rows) = (self.eigenvalues.len(), self.kept.len() / self.eigenvalues.len().max(1));
+        if rows == 0 {
+            return Ok(None);
+        }
+        let mut turned = match self.turned.take() {
+            Some(turned) if turned.eigenvalues.len() == rows => turned,
+            _ => Box::new(Self::straight(rows)),
+        };
+        turned.clear();
+        turned.rank = self.rank_at_most(centring);
+        self.columns.resize(8 * rows, 0.0);
+        for j in (0..dim).step_by(8) {
+            let wide = 8.min(dim - j);
+            for (i, row) in self.kept.chunks_exact(dim).enumerate() {
+                for (c, x) in row[j..j + wide].iter().enumerate() {
+                    self.columns[c * rows + i] = *x;
+                }
+            }
+            let columns = &mut self.columns[..wide * rows];
+            if centring == Centring::Centred {
+                // From the first value, so that equal ones give zeros; twice, for a mean far away.
+                for column in columns.chunks_exact_mut(rows) {
+                    let first = column[0];
+                    column.iter_mut().for_each(|x| *x -= first);
+                    for _ in 0..2 {
+                        let mean = column.iter().sum::<f64>() / rows as f64;
+                        column.iter_mut().for_each(|x| *x -= mean);
+                    }
+                }
+            }
+            // Too large once the mean is gone: the covariance knows what to do.
+            if turned.covariance.push(columns).is_err() {
+                self.stream()?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(turned))
     }
 
     /// The spectrum of the rows taken in so far. Both centrings may be asked for, and more rows may
@@ -205,12 +293,27 @@ impl SpectrumMeter {
     /// # Errors
     /// If there are no rows (or QL does not converge, which is not seen so far).
     pub fn spectrum(&mut self, centring: Centring) -> Result<Spectrum<'_>, SpectrumError> {
-        let shift = self.load(centring)?;
-        self.eigenvalues_of(centring, shift)
+        let Some(mut turned) = self.turned(centring)? else {
+            let shift = self.load(centring)?;
+            return self.eigenvalues_of(centring, shift);
+        };
+        let (dim, rows) = (self.eigenvalues.len(), self.rows());
+        let shift = turned.load(Centring::Uncentred)?;
+        let numbers = turned.eigenvalues_of(Centring::Uncentred, shift)?;
+        let numbers = Spectrum { eigenvalues: &[], ..numbers };
+        self.eigenvalues.fill(0.0);
+        // It has divided by the number of columns.
+        for (to, x) in self.eigenvalues.iter_mut().zip(&turned.eigenvalues) {
+            *to = (x * (dim as f64 / rows as f64)).min(f64::MAX);
+        }
+        self.turned = Some(turned);
+        let normalised_entropy = numbers.entropy / (dim as f64).ln();
+        Ok(Spectrum { eigenvalues: &self.eigenvalues, normalised_entropy, ..numbers })
     }
 
     /// H to ± `tolerance` (of H / ln d), from as few products with the covariance as will do; from
-    /// every eigenvalue where that is cheaper. See [`crate::block_lanczos`] for the mathematics.
+    /// every eigenvalue where that is cheaper. See [`crate::block_lanczos`] and [`crate::moments`] for the
+    /// mathematics.
     ///
     /// # Errors
     /// As [`SpectrumMeter::spectrum`].
@@ -219,14 +322,24 @@ impl SpectrumMeter {
         centring: Centring,
         tolerance: f64,
     ) -> Result<Bounded, SpectrumError> {
-        let dim = self.eigenvalues.len();
+        let whole = (self.eigenvalues.len() as f64).ln();
+        if let Some(mut turned) = self.turned(centring)? {
+            let (dim, n) = (self.eigenvalues.len(), turned.eigenvalues.len());
+            let own = (n as f64).ln();
+            let found =
+                turned.entropy_within(Centring::Uncentred, tolerance * whole / own.max(1e-300));
+            self.turned = Some(turned);
+            let found = found?;
+            return Ok(Bounded {
+                normalised_entropy: found.entropy / whole,
+                bound: found.bound * own / whole,
+                steps: found.steps.map(|steps| if steps < n { steps } else { steps / n * dim }),
+                ..found
+            });
+        }
         let shift = self.load(centring)?;
         let rank = self.rank_at_most(centring);
-        let whole = (dim as f64).ln();
-        if dim > 1
-            && let Some(between) =
-                self.block_lanczos.entropy(&mut self.matrix, rank, tolerance * whole)?
-        {
+        if let Some(between) = self.between(rank, tolerance * whole)? {
             return Ok(Bounded {
                 entropy: 0.5 * (between.lower + between.upper),
                 normalised_entropy: 0.5 * (between.lower + between.upper) / whole,
@@ -250,6 +363,7 @@ impl SpectrumMeter {
         centring: Centring,
         count: usize,
     ) -> Result<(Vec<f64>, Vec<f64>), SpectrumError> {
+        self.stream()?;
         let shift = self.load(centring)?;
         let (dim, rows) = (self.eigenvalues.len(), self.covariance.rows() as f64);
         let (mut eigenvalues, mut vectors) =
@@ -266,10 +380,29 @@ impl SpectrumMeter {
         (4 * self.eigenvalues.len() + blocks) as f64 * f64::EPSILON
     }
 
+    /// An interval for H of `matrix`, ± `tolerance`; `None` where every eigenvalue is cheaper.
+    fn between(&mut self, rank: usize, tolerance: f64) -> Result<Option<Between>, SpectrumError> {
+        let dim = self.eigenvalues.len();
+        if dim < 2 {
+            return Ok(None);
+        }
+        let (rank, sums) = (rank.min(dim), trace_and_squares(&self.matrix, dim));
+        // (Σλ)² / Σλ² over the rank: how many of the eigenvalues count.
+        let spread = sums.0 * sums.0 / (sums.1 * rank as f64);
+        let moments = dim >= MOMENTS && spread > SPREAD;
+        if !(moments && spread > FLAT) {
+            let found = self.block_lanczos.entropy_of(&mut self.matrix, sums, rank, tolerance)?;
+            if found.is_some() || !moments {
+                return Ok(found);
+            }
+        }
+        Ok(self.moments.entropy(&self.matrix, sums, rank, tolerance))
+    }
+
     /// What the number of rows leaves of the rank.
     fn rank_at_most(&self, centring: Centring) -> usize {
-        let rows = self.covariance.rows();
-        if centring == Centring::Centred { rows - 1 } else { rows }
+        let rows = self.rows();
+        self.rank.min(if centring == Centring::Centred { rows - 1 } else { rows })
     }
 
     /// The scatter matrix to `matrix`, scaled; Σ is `rows` times smaller and 2^e times larger, e the

@@ -4,7 +4,11 @@
 use faer::{Mat, Side};
 use kernels::block_lanczos::{Between, BlockLanczos};
 use kernels::covariance::Covariance;
+use kernels::moment_bounds::{Moment, MomentBounds};
+use kernels::moments::Moments;
 use kernels::spectrum::{Centring, SpectrumMeter};
+use proptest::prelude::*;
+use proptest::sample;
 use tests::values::Noise;
 use wide::f64x8;
 
@@ -64,7 +68,7 @@ fn spectra(n: usize) -> Vec<(String, Vec<f64>)> {
         let value = |k: usize| (k as f64 + 1.0).powf(-power);
         all.push((format!("power {power}"), (0..n).map(value).collect()));
     }
-    for rank in [1, 2, 31, 32, 33, 50, n / 3, n / 2] {
+    for rank in [1, 2, 31, 32, 33, 50, n.div_ceil(3), n / 2] {
         let flat = |k: usize| f64::from(u8::from(k < rank));
         all.push((format!("projector of rank {rank}"), (0..n).map(flat).collect()));
         all.push((
@@ -235,6 +239,10 @@ fn the_interval_holds_faers_entropy_of_rows() {
         ("ReLU of 1/k", 500, 512, relu(rows_with(&decay(512, 1.0), 500, 3))),
         ("ReLU of k^-0.7", 300, 256, relu(rows_with(&decay(256, 0.7), 300, 4))),
         ("flat", 700, 512, rows_with(&[1.0; 512], 700, 5)),
+        ("flat, 1e-20", 517, 301, rows_with(&[1e-20; 301], 517, 8)),
+        ("flat, 1e20", 301, 517, rows_with(&[1e20; 517], 301, 9)),
+        ("ReLU of flat", 400, 400, relu(rows_with(&[1.0; 400], 400, 10))),
+        ("k^-0.3", 900, 384, rows_with(&decay(384, 0.3), 900, 11)),
         ("flat, few rows", 60, 512, rows_with(&[1.0; 512], 60, 6)),
         ("1/k, wide", 300, 1024, rows_with(&decay(1024, 1.0), 300, 7)),
     ];
@@ -287,14 +295,226 @@ fn decaying_spectra_take_a_quarter_of_the_columns_or_fewer() {
 }
 
 #[test]
-fn a_flat_spectrum_is_left_to_every_eigenvalue() {
-    let x = Noise(3).many(512 * 512);
+fn a_flat_spectrum_takes_products_and_no_eigenvalues() {
+    // Rows × dimensions, and the products for ± 0.002.
+    for (rows, dim, products) in [(512, 512, 2), (1500, 500, 1), (300, 600, 2), (2000, 333, 1)] {
+        let mut meter = SpectrumMeter::new(dim);
+        meter.push(&Noise(3).many(rows * dim)).unwrap();
+        for centring in BOTH {
+            let exact = meter.spectrum(centring).unwrap().normalised_entropy;
+            for tolerance in [0.05, 0.01, 0.005, 0.002, 0.001] {
+                let found = meter.entropy_within(centring, tolerance).unwrap();
+                assert!((found.normalised_entropy - exact).abs() <= found.bound, "{found:?}");
+                assert!(found.bound <= tolerance);
+                if tolerance == 0.002 {
+                    assert_eq!(found.steps, Some(products * dim), "{rows} × {dim}: {found:?}");
+                }
+            }
+        }
+    }
+    // What no product reaches is left to every eigenvalue.
     let mut meter = SpectrumMeter::new(512);
-    meter.push(&x).unwrap();
-    let found = meter.entropy_within(Centring::Centred, 0.002).unwrap();
+    meter.push(&Noise(3).many(512 * 512)).unwrap();
+    let found = meter.entropy_within(Centring::Centred, 1e-6).unwrap();
     let exact = meter.spectrum(Centring::Centred).unwrap();
     assert_eq!((found.steps, found.bound), (None, 0.0));
     assert_eq!(found.entropy.to_bits(), exact.entropy.to_bits());
+}
+
+#[test]
+fn flat_spectra_keep_their_bits_on_any_number_of_threads_and_in_a_used_meter() {
+    let (one, other) = (Noise(8).many(400 * 300), Noise(9).many(400 * 300));
+    let measure = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut meter = SpectrumMeter::new(300);
+            meter.push(&other).unwrap();
+            meter.entropy_within(Centring::Uncentred, 0.001).unwrap();
+            meter.clear();
+            meter.push(&one).unwrap();
+            let found = meter.entropy_within(Centring::Centred, 0.002).unwrap();
+            (found.entropy.to_bits(), found.bound.to_bits(), found.steps)
+        })
+    };
+    let mut fresh = SpectrumMeter::new(300);
+    fresh.push(&one).unwrap();
+    let found = fresh.entropy_within(Centring::Centred, 0.002).unwrap();
+    let want = (found.entropy.to_bits(), found.bound.to_bits(), found.steps);
+    assert!(want.2.is_some_and(|steps| steps >= 300));
+    for threads in [1, 2, 3] {
+        assert_eq!(measure(threads), want);
+    }
+}
+
+/// The interval from moments, of the matrix divided by its trace.
+fn from_moments(a: &Mat<f64>, rank: usize, tolerance: f64) -> Option<Between> {
+    let n = a.nrows();
+    let trace = (0..n).map(|i| a[(i, i)]).sum();
+    let squares = (0..n * n).map(|ij| a[(ij / n, ij % n)].powi(2)).sum();
+    Moments::new(n).entropy(&padded(a), (trace, squares), rank, tolerance)
+}
+
+#[test]
+fn moments_hold_spectra_known_in_closed_form() {
+    let (mut intervals, mut after_products) = (0, 0);
+    for (n, reflections) in
+        [(2, 1), (3, 2), (17, 1), (64, 1), (100, 0), (129, 2), (256, 1), (301, 2)]
+    {
+        let mut all = spectra(n);
+        for outlier in [3.0, 10.0, 1e3, 1e8] {
+            let value = |k: usize| if k == 0 { outlier } else { 0.5 + k as f64 / n as f64 };
+            all.push((format!("one of {outlier}"), (0..n).map(value).collect()));
+        }
+        for (name, values) in all {
+            let size = values.iter().fold(0.0, |top: f64, &x| top.max(x));
+            let rank = values.iter().filter(|&&x| x > 0.0).count();
+            for scale in [1.0 / size, 1e-20, 1e20] {
+                let values: Vec<f64> = values.iter().map(|x| x * scale).collect();
+                let (a, truth) = (dressed(&values, reflections), entropy(&values));
+                for tolerance in [1e-6, 1e-3, 0.01, 0.05, 0.2, 1.0] {
+                    for rank in [n, rank] {
+                        let Some(found) = from_moments(&a, rank, tolerance) else { continue };
+                        let inside = found.lower <= truth + SLACK && truth <= found.upper + SLACK;
+                        assert!(inside, "n {n}, {name}, {tolerance}: {truth} is not in {found:?}");
+                        assert!(found.upper - found.lower <= 2.0 * tolerance, "{name}: {found:?}");
+                        intervals += 1;
+                        after_products += usize::from(found.steps > 0);
+                    }
+                }
+            }
+        }
+    }
+    assert!(intervals > 3000 && after_products > 1500, "{intervals}, {after_products}");
+}
+
+/// Up to six clusters of eigenvalues over `decades`, each of some width.
+fn clusters() -> impl Strategy<Value = (Vec<f64>, u64)> {
+    let one = (1_usize..40, -1.0..1.0_f64, 0.0..1.0_f64);
+    (proptest::collection::vec(one, 1..6), 0.0..8.0_f64, any::<u64>(), 0..4_usize).prop_map(
+        |(clusters, decades, seed, zeros)| {
+            let mut noise = Noise(seed);
+            let mut values = vec![0.0; zeros * zeros * zeros];
+            for (count, place, width) in clusters {
+                let centre = 10_f64.powf(decades * place.abs() * place);
+                values.extend((0..count).map(|_| centre * (1.0 + width * noise.draw())));
+            }
+            (values, seed)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn moments_hold_random_spectra(
+        (values, seed) in clusters(),
+        reflections in 0..3_u64,
+        tolerance in sample::select(&[1e-4, 1e-3, 0.01, 0.03, 0.1, 0.5][..]),
+    ) {
+        let n = values.len();
+        let (a, truth) = (dressed(&values, reflections), entropy(&values));
+        let rank = values.iter().filter(|&&x| x > 0.0).count();
+        for rank in [rank, n] {
+            if let Some(found) = from_moments(&a, rank, tolerance) {
+                prop_assert!(
+                    found.lower <= truth + SLACK && truth <= found.upper + SLACK,
+                    "seed {}: {} is not in {:?}", seed, truth, found
+                );
+                prop_assert!(found.upper - found.lower <= 2.0 * tolerance);
+            }
+        }
+    }
+
+    /// Any measure, on either side of the guessed end, and moments that are off by their errors.
+    #[test]
+    fn the_mean_lies_between_the_bounds_from_its_moments(
+        atoms in proptest::collection::vec((0.0..1.0_f64, 0.0..1.0_f64, 0..4_u8), 1..40),
+        beyond in 0.0..1.5_f64,
+        level in 0..4_usize,
+        wrong in 0.0..1e-3_f64,
+        seed in any::<u64>(),
+    ) {
+        let top = (0.5 * beyond).cosh().powi(2);
+        // Many near both ends.
+        let place = |x: f64, kind: u8| match kind {
+            0 => x * top,
+            1 => x.powi(8),
+            2 => 1.0 - x.powi(8),
+            _ => [0.0, 1.0, top][(3.0 * x) as usize % 3],
+        };
+        let total: f64 = atoms.iter().map(|a| a.1).sum::<f64>() + 1e-3;
+        let mut measure: Vec<(f64, f64)> =
+            atoms.iter().map(|&(x, w, kind)| (place(x, kind), w / total)).collect();
+        measure.push((0.5, 1e-3 / total));
+        let mean = |g: &dyn Fn(f64) -> f64| measure.iter().map(|&(u, w)| w * g(u)).sum::<f64>();
+        let mut noise = Noise(seed);
+        let degrees = &[0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16][..[3, 5, 8, 12][level]];
+        let moments: Vec<Moment> = degrees.iter().map(|&k| {
+            let low = if k == 9 { 7 } else { k };
+            let both = |u: f64| {
+                chebyshev(low, 2.0 * u - 1.0) + if k == 9 { chebyshev(9, 2.0 * u - 1.0) } else { 0.0 }
+            };
+            let error = if k == 0 { 0.0 } else { wrong };
+            Moment { low, high: k, mean: mean(&both) + error * noise.draw(), error }
+        }).collect();
+        let (lower, upper) = MomentBounds::default().bounds(&moments, beyond);
+        let truth = mean(&|u| if u > 0.0 { -u * u.ln() } else { 0.0 });
+        prop_assert!(lower <= truth + SLACK && truth <= upper + SLACK, "{lower} {truth} {upper}");
+    }
+}
+
+/// T_k(t).
+fn chebyshev(k: usize, t: f64) -> f64 {
+    let (mut before, mut here) = (1.0, t);
+    for _ in 0..k {
+        (before, here) = (here, 2.0 * t * here - before);
+    }
+    before
+}
+
+#[test]
+fn both_ends_from_moments_are_reached() {
+    // The measures at the two ends: a node at zero and pairs inside; pairs inside and a node at the top.
+    // They have the moments of a whole family, of which they are the extremes: so neither end can be
+    // moved inwards, and half the width would be wrong.
+    let bounds = |measure: &[(f64, f64)]| {
+        let moments: Vec<Moment> = (0..5)
+            .map(|k| {
+                let mean = measure.iter().map(|(u, w)| w * chebyshev(k, 2.0 * u - 1.0)).sum();
+                Moment { low: k, high: k, mean, error: 0.0 }
+            })
+            .collect();
+        let truth: f64 =
+            measure.iter().map(|(u, w)| if *u > 0.0 { -w * u * u.ln() } else { 0.0 }).sum();
+        (MomentBounds::default().bounds(&moments, 0.0), truth)
+    };
+    for (a, b) in [(0.2, 0.8), (0.3, 0.9), (0.1, 0.6)] {
+        for share in [0.2, 0.5] {
+            let rest = 0.5 * (1.0 - share);
+            let ((lower, upper), truth) = bounds(&[(0.0, share), (a, rest), (b, rest)]);
+            assert!(lower <= truth && truth - lower < 0.1 * (upper - lower), "{lower}, {truth}");
+            let ((lower, upper), truth) = bounds(&[(a, rest), (b, rest), (1.0, share)]);
+            assert!(truth <= upper && upper - truth < 0.1 * (upper - lower), "{upper}, {truth}");
+        }
+    }
+}
+
+#[test]
+fn moments_hold_matrices_of_one_and_of_no_dimension_to_speak_of() {
+    for n in [1, 2, 3] {
+        let zero = Mat::zeros(n, n);
+        assert_eq!(from_moments(&zero, n, 1.0), None);
+        for tolerance in [1e-9, 0.1, 2.0] {
+            let mut one = Mat::zeros(n, n);
+            one[(n - 1, n - 1)] = 3.0;
+            for (a, truth) in [(one, 0.0), (Mat::identity(n, n), (n as f64).ln())] {
+                if let Some(found) = from_moments(&a, n, tolerance) {
+                    assert!(found.lower <= truth + SLACK && truth <= found.upper + SLACK);
+                }
+            }
+        }
+    }
 }
 
 #[test]

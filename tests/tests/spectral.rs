@@ -135,6 +135,68 @@ fn fewer_rows_than_columns_leave_rank_rows_less_one() {
 }
 
 #[test]
+fn few_rows_of_many_columns_agree_with_faer_whatever_their_size_and_mean() {
+    // At most half as many rows as columns, from 256 columns on: X Xᵀ.
+    let (rows, dim) = (90, 260);
+    for (factor, mean) in [(1.0, 1e8), (1e-3, 1e3), (1e-20, 0.0), (1e20, 1e20), (1e120, 1e125)] {
+        let data: Vec<f64> = Noise(13).many(rows * dim).iter().map(|x| factor * x + mean).collect();
+        let mut meter = SpectrumMeter::new(dim);
+        meter.push(&data).unwrap();
+        for centring in BOTH {
+            let ours = meter.spectrum(centring).unwrap();
+            // Back to a size that the oracle can square.
+            let scale = if factor >= 1e20 { 1.0 / factor } else { 1.0 };
+            let scaled: Vec<f64> = data.iter().map(|x| x * scale).collect();
+            let (entropy, values) = oracle(&scaled, dim, centring);
+            assert!((ours.entropy - entropy).abs() < 1e-9, "{factor:e}, {mean:e} {centring:?}");
+            assert_eq!(ours.eigenvalues.len(), dim);
+            if factor < 1e100 {
+                let top = ours.eigenvalues[0] * scale * scale;
+                assert!((top / values[0] - 1.0).abs() < 1e-12, "{top:e}, {:e}", values[0]);
+            }
+            let fast = meter.entropy_within(centring, 0.002).unwrap();
+            assert!((fast.entropy - entropy).abs() <= fast.bound * (dim as f64).ln() + 1e-9);
+        }
+    }
+    // Differences of the largest values are too large for that road, not for the other.
+    let signs: Vec<f64> = Noise(2).many(20 * 300).iter().map(|x| 1e301 * x.signum()).collect();
+    let mut meter = SpectrumMeter::new(300);
+    meter.push(&signs).unwrap();
+    let ones: Vec<f64> = signs.iter().map(|x| x.signum()).collect();
+    for centring in BOTH {
+        let (entropy, _) = oracle(&ones, 300, centring);
+        assert!((meter.spectrum(centring).unwrap().entropy - entropy).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn rows_that_were_kept_count_when_more_follow() {
+    let data = Noise(17).many(400 * 256);
+    let mut whole = SpectrumMeter::new(256);
+    whole.push(&data).unwrap();
+    let mut pieces = SpectrumMeter::new(256);
+    for piece in data.chunks(50 * 256) {
+        pieces.push(piece).unwrap();
+        pieces.spectrum(Centring::Centred).unwrap();
+        pieces.entropy_within(Centring::Uncentred, 0.01).unwrap();
+    }
+    assert_eq!(pieces.rows(), 400);
+    // A result in between ends a block of the covariance, so bits may differ; digits do not.
+    for centring in BOTH {
+        let (a, b) = (whole.spectrum(centring).unwrap(), pieces.spectrum(centring).unwrap());
+        assert!((a.entropy - b.entropy).abs() < 1e-12);
+    }
+    // Where nothing was asked in between, how the rows were cut changes no bit.
+    let mut cut = SpectrumMeter::new(256);
+    data.chunks(3 * 256).for_each(|piece| cut.push(piece).unwrap());
+    assert_eq!(cut.spectrum(Centring::Centred), whole.spectrum(Centring::Centred));
+    let error = |x| kernels::spectrum::SpectrumError::Value { row: 402, column: 1, value: x };
+    let mut bad = vec![0.0; 3 * 256];
+    bad[2 * 256 + 1] = f64::INFINITY;
+    assert_eq!(cut.push(&bad), Err(error(f64::INFINITY)));
+}
+
+#[test]
 fn a_product_of_thin_factors_has_their_rank() {
     for (rows, dim, rank) in [(512, 128, 1), (512, 128, 5), (300, 65, 40), (1000, 2, 1)] {
         // Small integers: the product is exact, and so is its rank.

@@ -149,6 +149,23 @@ fn the_fast_json_has_the_documented_keys_and_the_bound_holds() {
 }
 
 #[test]
+fn flat_samples_are_bounded_from_products_and_the_table_says_how_many() {
+    let value = |at: usize| (at as f64 * at as f64).sin();
+    let samples = Samples { dim: 300, values: (0..400 * 300).map(value).collect() };
+    let exact = entropy(&samples, Centring::Centred).unwrap();
+    let fast = fast_entropy(&samples, Centring::Centred, 0.005).unwrap();
+    assert!((fast.normalised_entropy - exact.normalised_entropy).abs() <= fast.bound);
+    assert!(fast.bound <= 0.005);
+    let products = fast.steps.unwrap() / 300;
+    assert_eq!((fast.steps, products > 0), (Some(300 * products), true));
+    let bytes: Vec<u8> = samples.values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let path = file("flat.npy", &npy("<f8", false, "(400, 300)", &bytes));
+    let out = tests::plateau().arg("entropy").arg(&path).arg("--fast=0.005").output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains(&format!("(moments, {products} product")), "{text}");
+}
+
+#[test]
 fn the_command_prints_a_value_and_a_bound_that_hold() {
     let samples = decaying(300, 200);
     let bytes: Vec<u8> = samples.values.iter().flat_map(|x| x.to_le_bytes()).collect();
