@@ -138,3 +138,20 @@ fn a_meter_gives_the_directions_of_largest_variance() {
     meter.push(&[4.0_f32; 40]).unwrap();
     assert_eq!(meter.leading(Centring::Centred, 5).unwrap(), (vec![], vec![]));
 }
+
+#[test]
+fn a_meter_that_keeps_few_long_rows_has_their_leading_vectors_too() {
+    let (rows, dim) = (40, 300);
+    let data = Noise(7).many(rows * dim);
+    let mut meter = SpectrumMeter::new(dim);
+    meter.push(&data).unwrap();
+    let largest: Vec<f64> = meter.spectrum(Centring::Centred).unwrap().eigenvalues[..3].to_vec();
+    let (values, vectors) = meter.leading(Centring::Centred, 3).unwrap();
+    assert_eq!((values.len(), vectors.len()), (3, 3 * dim));
+    for (found, expected) in values.iter().zip(&largest) {
+        assert!((found / expected - 1.0).abs() < 1e-12, "{found} and {expected}");
+    }
+    // And its spectrum stays what it was.
+    let after = meter.spectrum(Centring::Centred).unwrap().eigenvalues[0];
+    assert!((after / largest[0] - 1.0).abs() < 1e-12);
+}

@@ -76,7 +76,7 @@ fn an_interrupted_study_ends_with_the_results_of_one_that_never_was() {
     let whole = scratch("study-whole");
     finish(&whole, &["--jobs", "2"]);
     let expected = results(&whole);
-    assert_eq!(expected.len(), 5, "four runs and their rows");
+    assert_eq!(expected.len(), 7, "six runs and their rows");
 
     for (jobs, moments) in [("1", [1, 3]), ("2", [2, 3])] {
         let dir = scratch(&format!("study-interrupted-{jobs}"));
@@ -117,7 +117,7 @@ fn what_is_recorded_is_not_run_again_even_without_its_folder() {
     assert_eq!(lost.len(), 1);
     fs::write(&path, kept.join("\n") + "\n").unwrap();
     let dry = stdout(&finish(&dir, &["--dry-run"]));
-    assert!(dry.contains("\n1 of 4 runs are left"), "{dry}");
+    assert!(dry.contains("\n1 of 6 runs are left"), "{dry}");
     finish(&dir, &[]);
     assert!(results(&dir) == expected);
     let made: Vec<bool> = runs.iter().map(|line| folder(&dir, line).exists()).collect();
@@ -141,13 +141,13 @@ fn a_run_that_fails_is_named_and_stops_no_other() {
     );
     assert!(said.contains(&sentence), "{said}");
     assert!(said.contains("missing field"), "{said}");
-    assert!(said.ends_with("plateau: 1 of 4 runs failed, see above\n"), "{said}");
-    assert_eq!(results(&dir).len(), 4, "three runs and their rows");
-    assert!(stdout(&output).contains("\nadd                1/2"), "{}", stdout(&output));
+    assert!(said.ends_with("plateau: 1 of 6 runs failed, see above\n"), "{said}");
+    assert_eq!(results(&dir).len(), 6, "five runs and their rows");
+    assert!(stdout(&output).contains("\nadd                2/3"), "{}", stdout(&output));
 
     fs::remove_dir_all(broken).unwrap();
     finish(&dir, &[]);
-    assert_eq!(results(&dir).len(), 5);
+    assert_eq!(results(&dir).len(), 7);
     fs::remove_dir_all(dir).unwrap();
 }
 
@@ -157,7 +157,7 @@ fn the_plan_of_a_study_can_be_carried_out_elsewhere_and_collected() {
     let few = ["study", "entropy", "--scale", "smoke", "--groups", "sub"];
     let plan = run_in(&dir, &[&few[..], &["--plan"]].concat());
     fs::write(dir.join("plan.jsonl"), stdout(&plan)).unwrap();
-    for index in ["0", "1"] {
+    for index in ["0", "1", "2"] {
         let arguments = ["run", "--plan", "plan.jsonl", "--index", index, "--out", "elsewhere"];
         let output = run_in(&dir, &arguments);
         assert!(output.status.success(), "{}", stderr(&output));
@@ -165,10 +165,10 @@ fn the_plan_of_a_study_can_be_carried_out_elsewhere_and_collected() {
     let collect = [&few[..], &["--collect", "--out", "elsewhere"]].concat();
     let output = run_in(&dir, &collect);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(stderr(&output), "2 runs recorded, 2 of 2 are\n");
-    assert!(stdout(&output).contains("\nsub                2/2"), "{}", stdout(&output));
+    assert_eq!(stderr(&output), "3 runs recorded, 3 of 3 are\n");
+    assert!(stdout(&output).contains("\nsub                3/3"), "{}", stdout(&output));
     let collected = results(&dir);
-    assert_eq!(stderr(&run_in(&dir, &collect)), "0 runs recorded, 2 of 2 are\n");
+    assert_eq!(stderr(&run_in(&dir, &collect)), "0 runs recorded, 3 of 3 are\n");
 
     let here = scratch("study-plan-here");
     assert!(run_in(&here, &few).status.success());
