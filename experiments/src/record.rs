@@ -5,8 +5,9 @@
 //! results/<study>/curves/<hash>-s<seed>.csv    one line an evaluation
 //! ```
 //!
-//! Both follow from the run folder alone (and the group's name, which is given). Entropies are those of
-//! the first hook of `spectral.at`, centred, train probe. A run whose row is there is complete and is
+//! Both follow from the run folder alone (and the group's name, which is given). A row and the norm have
+//! all digits, other curves six. Entropies are those of the first hook of `spectral.at`, centred, train
+//! probe. A run whose row is there is complete and is
 //! never run again, even where its folder is gone.
 
 pub mod table;
@@ -140,15 +141,15 @@ impl Record {
         let entropy_test = reading("test", "normalised_entropy");
         let (ratio, fourier) =
             (reading("train", "participation_ratio"), reading("train", "fourier"));
-        let evaluation = |&(step, _): &(u64, f64)| {
-            let at = |key: &str| history.at(key, step);
+        let evaluation = |step: u64, digits: fn(f64) -> f64| {
+            let at = |key: &str| history.at(key, step).map(digits);
             Evaluation {
                 step,
                 train_loss: at("train/loss"),
                 train_acc: at("train/acc"),
                 test_loss: at("test/loss"),
                 test_acc: at("test/acc"),
-                norm: at("norm"),
+                norm: history.at("norm", step), // whole: other runs are scaled to it
                 entropy: at(&entropy),
                 entropy_test: at(&entropy_test),
                 participation_ratio: at(&ratio),
@@ -160,7 +161,10 @@ impl Record {
                 norm_ln: at("norm/ln"),
             }
         };
-        let curves: Vec<Evaluation> = history.column("train/acc").iter().map(evaluation).collect();
+        let evaluations = |digits: fn(f64) -> f64| -> Vec<Evaluation> {
+            history.column("train/acc").iter().map(|&(step, _)| evaluation(step, digits)).collect()
+        };
+        let curves = evaluations(|x| x);
 
         let mut milestones = Milestones::default();
         for e in &curves {
@@ -194,8 +198,13 @@ impl Record {
             norm_init: init.and_then(|e| e.norm),
             norm_final: last.and_then(|e| e.norm),
         };
-        Ok(Record { row, curves })
+        Ok(Record { row, curves: evaluations(six_digits) })
     }
+}
+
+/// To six digits, so that two hundred runs take a few megabytes.
+fn six_digits(x: f64) -> f64 {
+    format!("{x:.5e}").parse().expect("a number")
 }
 
 /// The folder of a study's results.
