@@ -193,7 +193,12 @@ impl<'a> Drawing<'a> {
         let ends = ends.filter(|(point, _)| both(point)).flat_map(|(_, ends)| *ends);
         let room = if drawn.iter().all(|d| d.series.mark == Mark::Line) { 0.0 } else { 0.02 };
         let [log_x, log_y] = figure.log;
-        let x = Axis::around(points().map(|p| p[0]).chain(across(false)), log_x, room, false)?;
+        let places = figure.places.iter().map(|place| place.0);
+        let xs = points().map(|p| p[0]).chain(across(false)).chain(places.clone());
+        let mut x = Axis::around(xs, log_x, room, false)?;
+        if !figure.places.is_empty() {
+            x.ticks = places.collect();
+        }
         let ys = points().map(|p| p[1]).chain(ends).chain(across(true));
         let y = Axis::around(ys, log_y, 0.0, true)?;
         (!drawn.is_empty()).then_some(Drawing { figure, x, y, drawn, names })
@@ -279,7 +284,9 @@ impl<'a> Drawing<'a> {
                  <text class=\"end\" x=\"-8\" y=\"{at}\" dy=\".32em\">{label}</text>"
             );
         }
-        let labels = self.x.labels();
+        let places = &self.figure.places;
+        let named = || places.iter().map(|place| escape(place.1)).collect();
+        let labels: Vec<String> = if places.is_empty() { self.x.labels() } else { named() };
         // Letters have some 7 pixels, a telephone's plot 300: there every other label goes.
         let wide =
             labels.iter().map(|l| l.chars().count() as f64 * 6.6 + 12.0).sum::<f64>() > 240.0;
@@ -613,7 +620,7 @@ pub(super) mod tests {
         series: Vec<Series>,
         lines: Vec<Line>,
     ) -> Figure {
-        Figure { title: "Title".into(), axes: ["step", "H̃"], log, series, lines }
+        Figure { title: "Title".into(), axes: ["step", "H̃"], log, places: vec![], series, lines }
     }
 
     fn line(label: &str, at: f64, horizontal: bool) -> Line {

@@ -107,6 +107,8 @@ pub struct Figure {
     pub axes: [&'static str; 2],
     /// Whether an axis is logarithmic.
     pub log: [bool; 2],
+    /// Names of places on the x axis; none where numbers say it.
+    pub places: Vec<(f64, &'static str)>,
     /// What is drawn, later ones on top.
     pub series: Vec<Series>,
     /// Values of the paper, or other lines across the picture.

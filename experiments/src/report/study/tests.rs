@@ -41,7 +41,7 @@ fn figure(
     let line =
         |&(label, at, horizontal): &(&str, f64, bool)| Line { label: label.into(), at, horizontal };
     let lines = lines.iter().map(line).collect();
-    Figure { title: title.into(), axes, log: [false; 2], series, lines }
+    Figure { title: title.into(), axes, log: [false; 2], places: vec![], series, lines }
 }
 
 const GROUPS: [(&str, &str, u64, f64); 22] = [

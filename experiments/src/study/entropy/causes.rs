@@ -152,6 +152,7 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
         title: "T_grok by strength, a dot a seed".into(),
         axes: ["strength α", "T_grok (steps)"],
         log: [false, false],
+        places: vec![(0.0, "0"), (0.1, ".1"), (0.3, ".3"), (0.5, ".5")],
         series: dots("unmixed", &base, 0.0, |r| r.row.t_grok.map(|t| t as f64)),
         lines: vec![],
     };
@@ -159,6 +160,7 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
         title: "Normalised entropy under mixing and under noise, α = .3".into(),
         axes: [STEPS, "normalised entropy"],
         log: [false, false],
+        places: vec![],
         series: curves(&base, "unmixed", |e| e.entropy),
         lines: vec![],
     };
@@ -235,8 +237,9 @@ pub(super) fn norm_matched(evidence: &Evidence) -> Finding {
     });
     let mut times = Figure {
         title: "T_grok, a dot a seed".into(),
-        axes: ["1 template, 2 without LayerNorm", "T_grok (steps)"],
+        axes: ["", "T_grok (steps)"],
         log: [false, false],
+        places: vec![(1.0, "template"), (2.0, "without LayerNorm")],
         series: vec![],
         lines: vec![across(BUDGET, "the paper's budget")],
     };
@@ -256,6 +259,7 @@ pub(super) fn norm_matched(evidence: &Evidence) -> Finding {
         title: "The norm without LayerNorm".into(),
         axes: [STEPS, "norm"],
         log: [false, true],
+        places: vec![],
         series: norms(&["twin"], "baseline"),
         lines: vec![],
     };

@@ -29,8 +29,9 @@ pub(super) fn times(evidence: &Evidence) -> Finding {
     let grokked = |g: &str| count(evidence.grokked(g).len(), evidence.group(g).len());
     let mut figure = Figure {
         title: "T_grok, a dot a seed".into(),
-        axes: ["operation: 1 add, 2 mul, 3 sub", "T_grok (steps)"],
+        axes: ["operation", "T_grok (steps)"],
         log: [false, false],
+        places: vec![(1.0, "add"), (2.0, "mul"), (3.0, "sub")],
         series: vec![],
         lines: vec![
             across(14_040.0, "paper, add 14,040"),
@@ -115,6 +116,7 @@ pub(super) fn permutations(evidence: &Evidence) -> Finding {
             title: format!("{title}, composition in S5"),
             axes: [STEPS, if entropy { "normalised entropy" } else { "test accuracy" }],
             log: [false, false],
+            places: vec![],
             series,
             lines,
         });
@@ -177,6 +179,7 @@ pub(super) fn mlps(evidence: &Evidence) -> Finding {
                 if title.starts_with("Test") { "test accuracy" } else { "normalised entropy" },
             ],
             log: [false, false],
+            places: vec![],
             series,
             lines: vec![],
         }
@@ -263,6 +266,7 @@ pub(super) fn fourier(evidence: &Evidence) -> Finding {
                 title: "Fourier alignment".into(),
                 axes: [STEPS, "alignment"],
                 log: [false, false],
+                places: vec![],
                 series: {
                     let mut all = curves(&evidence.groups(&["add"]), "add", |e| e.fourier);
                     for control in CONTROLS {
@@ -276,6 +280,7 @@ pub(super) fn fourier(evidence: &Evidence) -> Finding {
                 title: "Alignment against normalised entropy, from memorising to past grokking".into(),
                 axes: ["alignment", "normalised entropy"],
                 log: [false, false],
+                places: vec![],
                 series: add
                     .iter()
                     .map(|r| Series {
@@ -306,7 +311,7 @@ pub(super) fn cost(evidence: &Evidence) -> Finding {
     let (rare, always) = (share(100.0), share(1.0));
     let worst = rounds.iter().map(|c| c.entropy_ms / c.step_ms).fold(0.0, f64::max);
     let verdict = match worst {
-        _ if worst < 0.01 * 100.0 && rare.is_some_and(|r| r.value < 1.0) => Verdict::Reproduced,
+        _ if worst / 100.0 < 0.01 => Verdict::Reproduced,
         _ if rare.is_some_and(|r| r.value < 5.0) => Verdict::Partly,
         _ => Verdict::NotReproduced,
     };

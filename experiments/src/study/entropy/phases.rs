@@ -142,6 +142,7 @@ pub(super) fn two_phases(evidence: &Evidence) -> Finding {
                 title: "Normalised entropy, the same runs".into(),
                 axes: [STEPS, "normalised entropy"],
                 log: [false, false],
+                places: vec![],
                 series: ["add", "init-nanda", "twin"]
                     .iter()
                     .flat_map(|g| curves(&evidence.groups(&[g]), g, |e| e.entropy))
@@ -158,6 +159,7 @@ fn norms(evidence: &Evidence, groups: &[&str]) -> Figure {
         title: "Norm of all parameters".into(),
         axes: [STEPS, "norm"],
         log: [false, true],
+        places: vec![],
         series: groups.iter().flat_map(|g| curves(&evidence.groups(&[g]), g, |e| e.norm)).collect(),
         lines: vec![],
     }
@@ -190,17 +192,18 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
     let early = mostly(ahead, add.len());
     let controls = evidence.groups(&CONTROLS);
     let false_ones = controls.iter().filter(|r| r.crosses(centre).is_some()).count();
-    let specific = 2 * false_ones < controls.len() || controls.is_empty();
+    let specific = 2 * false_ones < controls.len();
     let verdict = match (stable, agrees, early, specific) {
-        (true, true, true, true) if !controls.is_empty() => Verdict::Reproduced,
+        (true, true, true, true) => Verdict::Reproduced,
         (false, _, false, _) => Verdict::NotReproduced,
         _ => Verdict::Partly,
     };
     let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), &h| (a.min(h), b.max(h)));
     let mut figure = Figure {
         title: "Normalised entropy at T_grok, a dot a seed".into(),
-        axes: ["operation: 1 add, 2 mul, 3 sub", "normalised entropy at T_grok"],
+        axes: ["operation", "normalised entropy at T_grok"],
         log: [false, false],
+        places: vec![(1.0, "add"), (2.0, "mul"), (3.0, "sub")],
         series: vec![],
         lines: vec![across(0.609, "paper .609")],
     };
@@ -245,11 +248,10 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
                 if !early {
                     faults.push("it is not crossed before T_grok in most seeds");
                 }
-                if !specific {
-                    faults.push("runs that never generalise cross it as well");
-                }
-                if controls.is_empty() {
-                    faults.push("no control was run");
+                match specific {
+                    true => {}
+                    false if controls.is_empty() => faults.push("no control was run"),
+                    false => faults.push("runs that never generalise cross it as well"),
                 }
                 sentence(&faults)
             }
@@ -260,6 +262,7 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
                 title: "Addition and the controls".into(),
                 axes: [STEPS, "normalised entropy"],
                 log: [false, false],
+                places: vec![],
                 series: over_time,
                 lines: vec![across(centre, format!("H̃* {centre:.3}"))],
             },
@@ -321,6 +324,7 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
         title: "Steps by which the collapse comes before a test accuracy, a dot a seed".into(),
         axes: ["test accuracy reached", "lead (steps)"],
         log: [false, false],
+        places: vec![(0.1, ".10"), (0.5, ".50"), (0.9, ".90"), (1.0, ".99")],
         series: vec![],
         lines: vec![across(0.0, "no lead"), across(1020.0, "paper 1,020")],
     };
@@ -329,7 +333,7 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
         (".10", 0.10, |r| r.row.t_test_10),
         (".50", 0.50, |r| r.row.t_test_50),
         (".90", 0.90, |r| r.row.t_test_90),
-        (".99", 0.99, |r| r.row.t_grok),
+        (".99", 1.0, |r| r.row.t_grok),
     ];
     for (name, x, step) in milestones {
         let value = |r: &Record| Some(step(r)? as f64 - collapse(r)? as f64);
@@ -363,8 +367,10 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
             } else if !above(mean_of(&half), 0.0) {
                 faults.push("over test accuracy .50 there is no clear lead");
             }
-            if !rare {
-                faults.push("runs that never generalise raise the alarm, too");
+            match rare {
+                true => {}
+                false if controls.is_empty() => faults.push("no control was run"),
+                false => faults.push("runs that never generalise raise the alarm, too"),
             }
             match faults.is_empty() {
                 true => "It leads, by as much as they say, and controls are quiet.".to_owned(),
@@ -440,6 +446,7 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
             title: "Normalised entropy, T_grok at 0".into(),
             axes: ["steps after T_grok", "normalised entropy"],
             log: [false, false],
+            places: vec![],
             series: add
                 .iter()
                 .map(|r| Series {
@@ -519,6 +526,7 @@ pub(super) fn norm_and_entropy(evidence: &Evidence) -> Finding {
             title: "Norm against normalised entropy before T_grok".into(),
             axes: ["norm", "normalised entropy"],
             log: [true, false],
+            places: vec![],
             series: add
                 .iter()
                 .map(|r| Series {
@@ -592,6 +600,7 @@ pub(super) fn probes(evidence: &Evidence) -> Finding {
             title: "Train probe against test probe, every evaluation".into(),
             axes: ["normalised entropy, train probe", "normalised entropy, test probe"],
             log: [false, false],
+            places: vec![],
             series: add
                 .iter()
                 .map(|r| Series {

@@ -97,6 +97,7 @@ pub(super) fn power_law(evidence: &Evidence) -> Finding {
         title: "Error of the predicted T_grok, by the steps that are left".into(),
         axes: ["steps left", "mean error (steps)"],
         log: [true, true],
+        places: vec![],
         series: vec![],
         lines: vec![],
     };
@@ -125,6 +126,7 @@ pub(super) fn power_law(evidence: &Evidence) -> Finding {
         title: "What the law says, fitted to the other seeds".into(),
         axes: ["steps left", "predicted steps left"],
         log: [false, false],
+        places: vec![],
         series: vec![Series {
             name: "truth".into(),
             mark: Mark::Line,
@@ -279,6 +281,7 @@ pub(super) fn best_predictor(evidence: &Evidence) -> Finding {
             title: "R² of a power law in one quantity".into(),
             axes: ["", "R²"],
             log: [false, false],
+            places: vec![],
             series: bars,
             lines: vec![
                 across(0.507, "paper, entropy gap .507"),
@@ -373,6 +376,7 @@ pub(super) fn early_stopping(evidence: &Evidence) -> Finding {
             title: "Where the entropy's rule stops, and the test accuracy there".into(),
             axes: [STEPS, "test accuracy"],
             log: [false, false],
+            places: vec![],
             series: vec![
                 dots("at the stop", |s| s.step as f64, |s| s.accuracy),
                 dots("1,000 steps later", |s| (s.step + SPARE) as f64, |s| s.later),

@@ -25,6 +25,7 @@ pub fn early_warning(evidence: &Evidence) -> Option<(Figure, String)> {
             .into(),
         axes: ["false alarms allowed among the controls", "mean lead (steps)"],
         log: [false, false],
+        places: vec![(0.0, "none"), (0.1, "10 %"), (0.25, "25 %")],
         series: vec![],
         lines: vec![Line { label: "T_grok".into(), at: 0.0, horizontal: true }],
     };
