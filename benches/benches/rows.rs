@@ -300,7 +300,7 @@ fn attentions(c: &mut Criterion) {
             Work {
                 read: 2 * queries + 2 * keys + weights,
                 written: queries + 2 * keys,
-                ops: 2 * ops,
+                ops: b * s.flops().1 as usize / 2,
                 ..Work::default()
             },
             vec![zeros(queries), zeros(keys), zeros(keys)],

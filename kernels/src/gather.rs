@@ -23,7 +23,12 @@ pub fn gather(table: &[f32], idx: &[u32], y: &mut [f32], cols: usize) {
 }
 
 /// dtable (+)= the rows of dy, each added to its entry in ascending order. Shapes as in [`gather`].
+///
+/// # Panics
+/// If an index is not below the number of entries.
 pub fn scatter(dy: &[f32], idx: &[u32], dtable: &mut [f32], cols: usize, write: Write) {
+    let entries = dtable.len() / cols.max(1);
+    assert!(idx.iter().all(|&e| (e as usize) < entries), "an index is not below {entries} entries");
     let work = 16 * dy.len();
     // A thread owns a range of entries and reads the whole index: no order depends on threads.
     parallel::rows(dtable, cols, work, 1, |first, dtable| {

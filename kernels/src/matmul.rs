@@ -89,6 +89,7 @@ impl From<crate::Write> for Start<'_> {
 /// If a slice does not have the length that `dims` gives it.
 pub fn matmul_nn(x: &[f32], w: &[f32], y: &mut [f32], dims: Dims, start: Start) {
     let Dims { m, k, n } = dims;
+    check_bias(start, n);
     check("matmul_nn", dims, (x.len(), m * k), (w.len(), k * n), (y.len(), m * n));
     parallel::rows(y, n, m * k * n, HEIGHT, |first, y| {
         PANEL.with_borrow_mut(|panel| {
@@ -114,6 +115,7 @@ pub fn matmul_nn_act(
     act: crate::activation::Act,
 ) {
     let Dims { m, k, n } = dims;
+    check_bias(start, n);
     check("matmul_nn_act", dims, (x.len(), m * k), (w.len(), k * n), (pre.len(), m * n));
     assert_eq!(pre.len(), post.len(), "matmul_nn_act: pre and post differ in length");
     parallel::rows2((pre, n), (post, n), m * k * n, HEIGHT, |first, pre, post| {
@@ -170,6 +172,12 @@ fn check(form: &str, dims: Dims, a: (usize, usize), b: (usize, usize), c: (usize
         b.1,
         c.1
     );
+}
+
+fn check_bias(start: Start, n: usize) {
+    if let Start::Bias(bias) = start {
+        assert_eq!(bias.len(), n, "a product of {n} columns has as many biases");
+    }
 }
 
 /// The left factor A, of which a tile reads some rows.

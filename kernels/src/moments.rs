@@ -32,6 +32,7 @@
 
 use crate::block_lanczos::Between;
 use crate::moment_bounds::{DEGREE, Moment, MomentBounds};
+use crate::tridiagonal;
 use wide::{bytemuck, f32x8, f32x16, f64x8};
 
 /// Vectors across a panel.
@@ -312,7 +313,7 @@ fn dot(x: &[Row], y: &[Row]) -> f64 {
             *sum = x.mul_add(y, *sum);
         }
     }
-    sums.iter().map(|x| x.reduce_add()).sum()
+    sums.iter().map(|&x| tridiagonal::sum(x)).sum()
 }
 
 /// Writes rows of panel `pi` and columns of panel `pj` of a symmetric matrix, and the mirror image.

@@ -441,7 +441,9 @@ fn attention_has_the_bits_of_its_reference_for_short_queries_and_odd_heads() {
         let mut values = Values::new(6, flavour);
         for (tq, tk) in [(1, 1), (1, 2), (2, 2), (1, 3), (2, 3), (3, 3), (1, 17), (5, 16), (7, 33)]
         {
-            for (h, e) in [(1, 1), (1, 16), (3, 5), (2, 17), (4, 32), (1, 65), (17, 3), (33, 2)] {
+            for (h, e) in
+                [(1, 1), (1, 16), (3, 5), (2, 17), (4, 32), (2, 64), (1, 65), (17, 3), (33, 2)]
+            {
                 for (b, causal) in [(0, true), (1, false), (2, true), (3, false)] {
                     check_attention(b, Shape { tq, tk, h, e, causal }, &mut values);
                 }

@@ -94,10 +94,8 @@ pub fn find(baseline: &Config, runs: &Path) -> Result<Trajectory> {
     let id = baseline.run_id();
     let folder = runs.join(&baseline.name).join(&id);
     let metrics = folder.join("metrics.jsonl");
-    if metrics.exists() {
-        if !Meta::read(&folder)?.is_some_and(|meta| meta.finished) {
-            bail!("the baseline is not finished; go on with: plateau resume {}", folder.display());
-        }
+    let finished = metrics.exists() && Meta::read(&folder)?.is_some_and(|meta| meta.finished);
+    if finished {
         let history = History::read(&metrics)?;
         let trajectory = Trajectory::new(history.column("norm"));
         return trajectory.with_context(|| metrics.display().to_string());
@@ -106,6 +104,9 @@ pub fn find(baseline: &Config, runs: &Path) -> Result<Trajectory> {
         let text = fs::read_to_string(&curve)
             .with_context(|| format!("cannot read {}", curve.display()))?;
         return from_curve(&text).with_context(|| curve.display().to_string());
+    }
+    if metrics.exists() {
+        bail!("the baseline is not finished; go on with: plateau resume {}", folder.display());
     }
     bail!(
         "the baseline's run is missing, {}, and so is results/*/curves/{id}.csv; make it first: this \

@@ -15,9 +15,10 @@ use crate::record::{Results, Row};
 use crate::run::write_whole;
 use crate::stats::Estimate;
 use crate::study::grade::{Evidence, Figure, Graded, Verdict, grade, show, write_verdicts};
-use crate::study::plan::Scale;
+use crate::study::plan::{Scale, plan};
 use crate::study::{Study, entropy};
 use anyhow::{Context, Result};
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -125,12 +126,17 @@ fn story(page: &Page) -> String {
     };
     let grokked = page.rows.iter().filter(|row| row.t_grok.is_some()).count();
     format!(
-        "{}, graded by {} in {}, at {} scale. {} of the runs grokked.",
+        "{}, graded by {} in {}, at {} scale. {} of the runs grokked.{}",
         plural(page.graded.len(), "claim"),
         plural(page.rows.len(), "run"),
         plural(by_group(page.rows).len(), "group"),
         page.scale,
         whole(grokked as u64),
+        match page.scale {
+            "smoke" =>
+                " Miniatures that show that every part runs: they say nothing about the paper.",
+            _ => "",
+        }
     )
 }
 
@@ -430,8 +436,12 @@ pub fn is_results(dir: &Path) -> bool {
 /// # Errors
 /// If the records cannot be read.
 pub fn graded(dir: &Path) -> Result<Vec<Graded>> {
-    let (study, _) = of_folder(dir)?;
-    Ok(grade(study.claims, &Evidence::read(&Results::new(dir))?))
+    let (study, scale) = of_folder(dir)?;
+    // Rows of a config that the study no longer has would count a seed twice.
+    let planned: HashSet<(String, u64)> =
+        plan(&(study.groups)(scale))?.iter().map(|run| run.key()).collect();
+    let wanted = |row: &Row| planned.contains(&(row.hash.clone(), row.seed));
+    Ok(grade(study.claims, &Evidence::read(&Results::new(dir), wanted)?))
 }
 
 /// Writes `verdicts.json` and `report.html` beside a study's records, and returns the page's path.

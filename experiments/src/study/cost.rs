@@ -1,6 +1,7 @@
 //! What measuring costs here: cost.csv beside runs.csv, a line a round.
 //!   step_ms      a training step on one thread, from drawing the batch to the weights
-//!   entropy_ms   H̃ of its batch, on top
+//!   forward_ms   its forward pass, loss included: what a probe of the batch's size takes
+//!   entropy_ms   H̃ of its batch, on top of the step
 //! Both are medians over a round's steps. It is the one file of a study's results that knows a machine.
 
 use crate::config::Config;
@@ -29,6 +30,8 @@ columns! {
         pub cpu: String,
         /// Of a step.
         pub step_ms: f64,
+        /// Of its forward pass.
+        pub forward_ms: f64,
         /// Of the entropy of its batch.
         pub entropy_ms: f64,
     }
@@ -62,7 +65,7 @@ pub fn measure(results: &Results) -> Result<()> {
         let mut trainer = Trainer::new(&config);
         let mut step = 0;
         let round = |_| {
-            let (mut steps, mut entropies) = (Vec::new(), Vec::new());
+            let (mut steps, mut forwards, mut entropies) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..STEPS {
                 let begun = Instant::now();
                 trainer.forward(step)?;
@@ -72,11 +75,17 @@ pub fn measure(results: &Results) -> Result<()> {
                 let again = Instant::now();
                 trainer.update(step)?;
                 steps.push(1e3 * (forward + again.elapsed()).as_secs_f64());
+                forwards.push(1e3 * forward.as_secs_f64());
                 entropies.push(1e3 * entropy.as_secs_f64());
                 step += 1;
             }
             let middle = |x: &[f64]| median(x).unwrap_or(f64::NAN);
-            Ok(Cost { cpu: cpu.clone(), step_ms: middle(&steps), entropy_ms: middle(&entropies) })
+            Ok(Cost {
+                cpu: cpu.clone(),
+                step_ms: middle(&steps),
+                forward_ms: middle(&forwards),
+                entropy_ms: middle(&entropies),
+            })
         };
         (0..ROUNDS).map(round).collect()
     })?;

@@ -56,6 +56,7 @@ fn table() -> Vec<Line> {
         name, claims, preset, intervention, changes: changes.to_owned(), needs, seeds, steps,
     };
     let three = || s(0..3, 0..3, 0..5);
+    let six = || s(0..3, 0..6, 0..6);
     let ten = || s(0..3, 0..10, 0..10);
     let most = "E1 E2 E3 E4 E5 E6 E7 E8 E11 E12 E13 E14 E16";
     let control = "E1 E2 E3 E7 E8 E11 E13 E16";
@@ -83,7 +84,7 @@ fn table() -> Vec<Line> {
         line("mul",            "E2 E4",    "entropy-paper-mul", "none",            "",                            &[], s(0..3, 0..5, 0..5), STEPS),
         line("s5-10",          "E9",       "entropy-paper-s5",  "none",            "",                            &[], ten(), STEPS),
         line("s5-40",          "E9",       "entropy-paper-s5",  "none",            "task.train_fraction=0.4",     &[], three(), STEPS),
-        line("init-nanda",     "E1",       add,                 "none",            "model.init=nanda",            &[], three(), STEPS),
+        line("init-nanda",     "E1",       add,                 "none",            "model.init=nanda",            &[], six(), STEPS),
         line("mlp-p41",        "E10",      "mlp-p41",           "none",            "",                            &[], three(), MLP),
         line("mlp",            "E10",      "mlp",               "none",            "",                            &[], three(), STEPS),
     ]
@@ -197,7 +198,7 @@ mod tests {
             ["s5-10", "s5-40", "mixing-0.5", "sham-0.1", "twin"].map(seeds),
             [10, 3, 10, 10, 10]
         );
-        assert_eq!(["mlp", "mlp-p41", "init-nanda", "no-decay"].map(seeds), [3, 3, 3, 3]);
+        assert_eq!(["mlp", "mlp-p41", "init-nanda", "no-decay"].map(seeds), [3, 3, 6, 3]);
     }
 
     #[test]

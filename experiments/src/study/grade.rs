@@ -172,16 +172,17 @@ impl Evidence {
         Evidence { groups, cost: Vec::new() }
     }
 
-    /// Every record of a study's results.
+    /// The records of a study's results that `wanted` picks.
     ///
     /// # Errors
     /// If runs.csv or a curves file cannot be read.
-    pub fn read(results: &Results) -> Result<Evidence> {
+    pub fn read(results: &Results, wanted: impl Fn(&Row) -> bool) -> Result<Evidence> {
         let read = |row: Row| {
             let curves = results.curves(&row.hash, row.seed)?;
             anyhow::Ok(Record { row, curves })
         };
-        let records = results.rows()?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let rows = results.rows()?.into_iter().filter(|row| wanted(row));
+        let records = rows.map(read).collect::<Result<Vec<_>>>()?;
         Ok(Evidence::of(records).with_cost(cost::read(results)?))
     }
 
@@ -237,13 +238,45 @@ impl Record {
         &self.curves[first.min(end)..end]
     }
 
-    /// The first evaluation from T_memorise on at which H̃ is at most `threshold`.
+    /// (step, H̃), each the median of three evaluations in a row, at the last of them: a spike of the loss
+    /// takes H̃ down for one evaluation, and is no collapse.
+    pub fn calm(&self) -> Vec<(u64, f64)> {
+        let read: Vec<(u64, f64)> =
+            self.curves.iter().filter_map(|e| Some((e.step, e.entropy?))).collect();
+        let middle = |w: &[(u64, f64)]| {
+            let mut three = [w[0].1, w[1].1, w[2].1];
+            three.sort_by(f64::total_cmp);
+            (w[2].0, three[1])
+        };
+        read.windows(3).map(middle).collect()
+    }
+
+    /// The first evaluation from T_memorise on at which the calm H̃ is at most `threshold`.
     pub fn crosses(&self, threshold: f64) -> Option<u64> {
         let memorised = self.row.t_memorise?;
-        let below =
-            |e: &&Evaluation| e.step >= memorised && e.entropy.is_some_and(|h| h <= threshold);
-        self.curves.iter().find(below).map(|e| e.step)
+        self.calm().into_iter().find(|&(s, h)| s >= memorised && h <= threshold).map(|(s, _)| s)
     }
+}
+
+/// Runs that cannot generalise, kind by kind: in how many `fires` holds, in words, and whether in each kind
+/// it is fewer than half. Those that generalise all the same are left out; without any, nothing is quiet.
+pub fn controls(
+    evidence: &Evidence,
+    kinds: &[&str],
+    fires: impl Fn(&Record) -> bool,
+) -> (String, bool) {
+    let mut words = Vec::new();
+    let mut quiet = true;
+    for kind in kinds {
+        let runs = evidence.group(kind).iter().filter(|r| r.row.t_grok.is_none());
+        let fired: Vec<bool> = runs.map(&fires).collect();
+        let count = fired.iter().filter(|f| **f).count();
+        if !fired.is_empty() {
+            words.push(format!("{kind} {count} of {}", fired.len()));
+            quiet &= 2 * count < fired.len();
+        }
+    }
+    (words.join(", "), quiet && !words.is_empty())
 }
 
 /// The mean with its bootstrap interval.
@@ -274,9 +307,15 @@ pub fn count(k: usize, n: usize) -> String {
     }
 }
 
-/// Whether more than half of all seeds would do so, by the lower end of Clopper–Pearson's interval.
-pub fn mostly(k: usize, n: usize) -> bool {
-    clopper_pearson(k, n, 0.95).is_some_and(|[lo, _]| lo > 0.5)
+/// Whether most seeds do so: yes where the lower end of Clopper–Pearson's interval lies above one half, no
+/// where the upper end lies below it, else undecided.
+pub fn most(k: usize, n: usize) -> Option<bool> {
+    let [lo, hi] = clopper_pearson(k, n, 0.95)?;
+    match () {
+        () if lo > 0.5 => Some(true),
+        () if hi < 0.5 => Some(false),
+        () => None,
+    }
 }
 
 /// "1,020 [890, 1,140]" with so many decimals.

@@ -4,9 +4,10 @@ use super::claims::CONTROLS;
 use super::phases::{STEPS, across, at_grok, collapse, curves, dots};
 use crate::record::{Evaluation, Record};
 use crate::stats::{mean, pearson};
+use crate::study::cost::Cost;
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, above, below, count, mean_of, meets,
-    mostly, show,
+    most, show,
 };
 
 fn times_of(records: &[&Record]) -> Vec<f64> {
@@ -99,12 +100,12 @@ pub(super) fn permutations(evidence: &Evidence) -> Finding {
     let grokked = evidence.grokked("s5-10");
     let time = mean_of(&times_of(&grokked));
     let star = mean(&at_grok(&grokked));
-    let most = mostly(grokked.len(), ten.len());
+    let grok = most(grokked.len(), ten.len());
     let near = star.is_some_and(|h| (h - 0.655).abs() <= 0.03);
-    let verdict = match most {
-        true if meets(time, [3820.0, 5040.0]) && near => Verdict::Reproduced,
-        true => Verdict::Partly,
-        false => Verdict::NotReproduced,
+    let verdict = match grok {
+        Some(true) if meets(time, [3820.0, 5040.0]) && near => Verdict::Reproduced,
+        Some(false) => Verdict::NotReproduced,
+        _ => Verdict::Partly,
     };
     let mut figures = Vec::new();
     for (title, entropy) in [("Test accuracy", false), ("Normalised entropy", true)] {
@@ -165,7 +166,7 @@ pub(super) fn mlps(evidence: &Evidence) -> Finding {
     let collapsing = grokking.iter().filter(|r| collapse(r).is_some()).count();
     let verdict = match () {
         () if deep == falls.len() => Verdict::Reproduced,
-        () if some == falls.len() || (some > 0 && collapsing > 0) => Verdict::Partly,
+        () if some > 0 => Verdict::Partly,
         () => Verdict::NotReproduced,
     };
     let depth = mean_of(&falls.iter().map(|f| f.fall).collect::<Vec<_>>());
@@ -202,7 +203,10 @@ pub(super) fn mlps(evidence: &Evidence) -> Finding {
             Verdict::Reproduced => {
                 "H̃ collapses and nothing is learnt beyond the training pairs.".into()
             }
-            Verdict::Partly => "H̃ falls without grokking, but not as deep as printed.".into(),
+            Verdict::Partly => format!(
+                "Without grokking H̃ falls by more than .05 in {some} of {}, by more than .3 in {deep}.",
+                falls.len()
+            ),
             _ if silent < falls.len() => "This MLP does learn something, at p = 41.".into(),
             _ => "Without grokking H̃ does not collapse.".into(),
         },
@@ -255,11 +259,15 @@ pub(super) fn fourier(evidence: &Evidence) -> Finding {
         verdict,
         why: match verdict {
             Verdict::Reproduced => "Alignment rises as H̃ falls, and only where there is a rule to find.".into(),
-            Verdict::Partly if below(ours, -0.7) => {
-                "Alignment rises as H̃ falls, but the same correlation shows where nothing can be learnt.".into()
+            Verdict::Partly if !below(ours, -0.7) => {
+                "Alignment rises as H̃ falls, but less closely than printed.".into()
             }
-            Verdict::Partly => "Alignment rises as H̃ falls, but less closely than printed.".into(),
-            _ => "There is no clear correlation.".into(),
+            Verdict::Partly if controls.is_empty() => "Alignment rises as H̃ falls; no control was run.".into(),
+            Verdict::Partly => {
+                "Alignment rises as H̃ falls; that it does not where nothing can be learnt is not shown.".into()
+            }
+            _ if above(ours, 0.0) => "Alignment falls with H̃.".into(),
+            _ => "A negative correlation is not shown.".into(),
         },
         figures: vec![
             Figure {
@@ -304,30 +312,30 @@ pub(super) fn cost(evidence: &Evidence) -> Finding {
     if rounds.len() < FEWEST {
         return Finding::not_testable("needs cost.csv, which a whole study measures at its end");
     }
-    let share = |every: f64| {
-        let of = |c: &crate::study::cost::Cost| 100.0 * c.entropy_ms / every / c.step_ms;
-        mean_of(&rounds.iter().map(of).collect::<Vec<_>>())
+    let share = |f: &dyn Fn(&Cost) -> f64| {
+        mean_of(&rounds.iter().map(|c| 100.0 * f(c) / c.step_ms).collect::<Vec<_>>())
     };
-    let (rare, always) = (share(100.0), share(1.0));
-    let worst = rounds.iter().map(|c| c.entropy_ms / c.step_ms).fold(0.0, f64::max);
+    // The paper's reading needs a forward pass of its probe, as large as a batch.
+    let reading = |c: &Cost| (c.forward_ms + c.entropy_ms) / 100.0;
+    let (rare, always) = (share(&reading), share(&|c| c.entropy_ms));
+    let worst = rounds.iter().map(|c| reading(c) / c.step_ms).fold(0.0, f64::max);
     let verdict = match worst {
-        _ if worst / 100.0 < 0.01 => Verdict::Reproduced,
+        _ if worst < 0.01 => Verdict::Reproduced,
         _ if rare.is_some_and(|r| r.value < 5.0) => Verdict::Partly,
         _ => Verdict::NotReproduced,
     };
-    let ms = |f: fn(&crate::study::cost::Cost) -> f64| {
-        mean_of(&rounds.iter().map(f).collect::<Vec<_>>())
-    };
+    let ms = |f: fn(&Cost) -> f64| mean_of(&rounds.iter().map(f).collect::<Vec<_>>());
     Finding {
         measured: format!(
-            "every 100 steps {} % of the steps' time; at every step {} % (H̃ {} ms, step {} ms)",
+            "a probe's forward pass and H̃ every 100 steps {} % of the steps' time; H̃ of the batch at every \
+             step {} % (H̃ {} ms, step {} ms)",
             show(rare, 2),
             show(always, 1),
             show(ms(|c| c.entropy_ms), 3),
             show(ms(|c| c.step_ms), 2)
         ),
         estimate: rare,
-        seeds: rounds.len(),
+        seeds: 1,
         controls: format!("{} rounds on one thread, {}", rounds.len(), rounds[0].cpu),
         verdict,
         why: match verdict {

@@ -4,10 +4,10 @@ use super::claims::CONTROLS;
 use super::warning::early_warning;
 use crate::observe::milestones::{FALL, WINDOW};
 use crate::record::{Evaluation, Record};
-use crate::stats::{leave_one_out, mean, pearson, variance};
+use crate::stats::{BOOTSTRAP, leave_one_out, mean, median, pearson, variance};
 use crate::study::grade::{
-    Evidence, FEWEST, Figure, Finding, Line, Mark, Series, Verdict, above, below, count, mean_of,
-    meets, mostly, show,
+    Evidence, FEWEST, Figure, Finding, Line, Mark, Series, Verdict, above, below, controls, count,
+    mean_of, meets, most, show,
 };
 
 /// A group's curves of one reading, a line a seed.
@@ -92,10 +92,11 @@ pub(super) fn two_phases(evidence: &Evidence) -> Finding {
     let (here, there) = (expands(&template), expands(&nanda));
     let collapse = share(&template, |p| p.fall > FALL);
     let plateau = share(&template, |p| p.drift.abs() < 0.1);
-    let holds = [here, there, collapse, plateau].map(|(k, n)| mostly(k, n) || k == n);
+    let holds = [here, there, collapse, plateau].map(|(k, n)| most(k, n));
+    let [yes, no] = [Some(true), Some(false)];
     let verdict = match holds {
-        [true, true, true, true] => Verdict::Reproduced,
-        [false, false, ..] | [_, _, false, _] => Verdict::NotReproduced,
+        _ if holds == [yes; 4] => Verdict::Reproduced,
+        [a, b, c, _] if (a == no && b == no) || c == no => Verdict::NotReproduced,
         _ => Verdict::Partly,
     };
     let change = |runs: &[Phases], f: fn(&Phases) -> f64| {
@@ -125,16 +126,26 @@ pub(super) fn two_phases(evidence: &Evidence) -> Finding {
             ),
         },
         verdict,
-        why: match (holds[0], holds[1], holds[3]) {
-            (true, true, true) => "The norm expands, then rests while the entropy falls.".into(),
-            (false, false, _) => {
-                "The norm falls from the first step on, at both initialisations.".into()
-            }
-            (_, _, false) if holds[0] || holds[1] => format!(
-                "The norm expands from {} initialisation, but it does not rest while H̃ falls.",
-                if holds[0] && holds[1] { "either" } else { "one" }
-            ),
-            _ => "Whether the norm expands is a matter of the initialisation.".into(),
+        why: {
+            let said = |holds: Option<bool>, yes: &str, no: &str, open: &str| {
+                holds.map_or(open, |h| if h { yes } else { no }).to_owned()
+            };
+            let expands = |at: usize, which: &str| {
+                let word = said(holds[at], "expands", "falls", "is undecided");
+                format!("from {which} initialisation the norm {word} in phase I")
+            };
+            let parts = [
+                expands(0, "PyTorch's"),
+                expands(1, "Nanda's"),
+                said(holds[2], "then H̃ falls", "H̃ does not fall", "whether H̃ falls is undecided"),
+                said(
+                    holds[3],
+                    "while the norm rests",
+                    "the norm does not rest meanwhile",
+                    "whether the norm rests is undecided",
+                ),
+            ];
+            sentence(&parts.each_ref().map(String::as_str))
         },
         figures: vec![
             norms(evidence, &["add", "init-nanda", "twin"]),
@@ -181,6 +192,7 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
         .filter_map(|op| Some((op, mean(&at_grok(&evidence.grokked(op)))?)))
         .collect();
     let stable = spread <= SPREAD && others.iter().all(|(_, h)| (h - centre).abs() <= SPREAD);
+    let all_three = others.len() == 2;
     let agrees = meets(star, [0.595, 0.624]);
     // How long before T_grok H̃ falls to what the other seeds had at theirs.
     let leads: Vec<f64> = add
@@ -189,13 +201,11 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
         .filter_map(|(r, h)| Some(r.t_grok() - r.crosses(h?)? as f64))
         .collect();
     let ahead = leads.iter().filter(|&&lead| lead > 0.0).count();
-    let early = mostly(ahead, add.len());
-    let controls = evidence.groups(&CONTROLS);
-    let false_ones = controls.iter().filter(|r| r.crosses(centre).is_some()).count();
-    let specific = 2 * false_ones < controls.len();
+    let early = most(ahead, add.len());
+    let (controls, specific) = controls(evidence, &CONTROLS, |r| r.crosses(centre).is_some());
     let verdict = match (stable, agrees, early, specific) {
-        (true, true, true, true) => Verdict::Reproduced,
-        (false, _, false, _) => Verdict::NotReproduced,
+        (true, true, Some(true), true) if all_three => Verdict::Reproduced,
+        (false, _, Some(false), _) => Verdict::NotReproduced,
         _ => Verdict::Partly,
     };
     let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), &h| (a.min(h), b.max(h)));
@@ -218,42 +228,44 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
     Finding {
         measured: format!(
             "H̃* {} (standard deviation {spread:.3}, seeds {low:.3} to {high:.3}{}); H̃ falls to the other \
-             seeds' H̃* before T_grok in {}, by {} steps",
+             seeds' H̃* before T_grok in {}, by {} steps ({} that cross)",
             show(star, 3),
             others.iter().map(|(op, h)| format!("; {op} {h:.3}")).collect::<String>(),
             count(ahead, add.len()),
             show(mean_of(&leads), 0),
+            leads.len(),
         ),
         estimate: star,
         seeds: add.len(),
-        controls: format!(
-            "{} of {} runs that cannot generalise fall to H̃*, too",
-            false_ones,
-            controls.len()
-        ),
+        controls: match controls.as_str() {
+            "" => "no control was run".into(),
+            controls => format!("runs that cannot generalise and fall to H̃*, too: {controls}"),
+        },
         verdict,
-        why: match (stable, agrees, early, specific) {
-            (true, true, true, true) => {
-                "It is stable, it is theirs, it is crossed early, and only by runs that grok."
-                    .to_owned()
+        why: {
+            let mut faults = Vec::new();
+            if !stable {
+                faults.push("it is not the same for all seeds and operations");
+            } else if !all_three {
+                faults.push("mul or sub was not run");
             }
-            _ => {
-                let mut faults = Vec::new();
-                if !stable {
-                    faults.push("it is not the same for all seeds and operations");
+            if !agrees {
+                faults.push("its value is another here");
+            }
+            match early {
+                Some(true) => {}
+                Some(false) => faults.push("most seeds do not cross it before T_grok"),
+                None => faults.push("whether most seeds cross it before T_grok is undecided"),
+            }
+            if !specific {
+                faults.push("not only runs that grok cross it, or no control was run");
+            }
+            match faults.is_empty() {
+                true => {
+                    "It is stable, it is theirs, it is crossed early, and only by runs that grok."
+                        .into()
                 }
-                if !agrees {
-                    faults.push("its value is another here");
-                }
-                if !early {
-                    faults.push("it is not crossed before T_grok in most seeds");
-                }
-                match specific {
-                    true => {}
-                    false if controls.is_empty() => faults.push("no control was run"),
-                    false => faults.push("runs that never generalise cross it as well"),
-                }
-                sentence(&faults)
+                false => sentence(&faults),
             }
         },
         figures: vec![
@@ -279,15 +291,13 @@ pub(super) fn sentence(parts: &[&str]) -> String {
     format!("{first}{}.", letters.as_str())
 }
 
-/// The first evaluation, from T_memorise on, at which H̃ is more than `FALL` below that of
-/// `WINDOW` − 1 evaluations before. What H̃ does while the model memorises is no sign.
+/// The first evaluation, from T_memorise on, at which the calm H̃ is more than `FALL` below that of
+/// `WINDOW` − 1 evaluations before. What H̃ does while the model memorises is no sign, nor is a spike.
 pub(super) fn collapse(record: &Record) -> Option<u64> {
     let memorised = record.row.t_memorise?;
-    let after: Vec<&Evaluation> = record.curves.iter().filter(|e| e.step >= memorised).collect();
-    let falls = |w: &&[&Evaluation]| {
-        w[0].entropy.zip(w[WINDOW - 1].entropy).is_some_and(|(from, to)| from - to > FALL)
-    };
-    after.windows(WINDOW).find(falls).map(|w| w[WINDOW - 1].step)
+    let after: Vec<(u64, f64)> =
+        record.calm().into_iter().filter(|&(step, _)| step >= memorised).collect();
+    after.windows(WINDOW).find(|w| w[0].1 - w[WINDOW - 1].1 > FALL).map(|w| w[WINDOW - 1].0)
 }
 
 /// E3.
@@ -305,16 +315,14 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
         [over(|r| r.row.t_test_10), over(|r| r.row.t_test_50), over(|r| r.row.t_test_90)];
     let ahead = grok.iter().filter(|&&lead| lead > 0.0).count();
     let mean_lead = mean_of(&grok);
-    let controls = evidence.groups(&CONTROLS);
-    let alarms = controls.iter().filter(|r| collapse(r).is_some()).count();
-    let rare = !controls.is_empty() && 2 * alarms < controls.len();
-    let most = mostly(ahead, add.len());
-    let verdict = match most {
-        false => Verdict::NotReproduced,
-        true if meets(mean_lead, [890.0, 1140.0]) && above(mean_of(&half), 0.0) && rare => {
+    let (controls, rare) = controls(evidence, &CONTROLS, |r| collapse(r).is_some());
+    let first = most(ahead, add.len());
+    let verdict = match first {
+        Some(false) => Verdict::NotReproduced,
+        Some(true) if meets(mean_lead, [890.0, 1140.0]) && above(mean_of(&half), 0.0) && rare => {
             Verdict::Reproduced
         }
-        true => Verdict::Partly,
+        _ => Verdict::Partly,
     };
     // As the paper counts: over the whole run, memorising included.
     let printed =
@@ -341,10 +349,12 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
     }
     Finding {
         measured: format!(
-            "first in {}, mean lead {} steps; over test accuracy .10 {}, .50 {}, .90 {} (counted over the \
-             whole run, as printed: first in {printed} of {})",
+            "first in {}, mean lead {} steps, median {} ({} that collapse); over test accuracy .10 {}, .50 {}, \
+             .90 {} (H̃ as it is, counted over the whole run, as printed: first in {printed} of {})",
             count(ahead, add.len()),
             show(mean_lead, 0),
+            show(BOOTSTRAP.percentile(&grok, median), 0),
+            grok.len(),
             show(mean_of(&ten), 0),
             show(mean_of(&half), 0),
             show(mean_of(&ninety), 0),
@@ -352,12 +362,17 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
         ),
         estimate: mean_lead,
         seeds: add.len(),
-        controls: format!("false alarms in {}", count(alarms, controls.len())),
+        controls: match controls.as_str() {
+            "" => "no control was run".into(),
+            controls => format!("false alarms: {controls}"),
+        },
         verdict,
         why: {
             let mut faults = Vec::new();
-            if !most {
-                faults.push("it does not come first in most seeds");
+            match first {
+                Some(true) => {}
+                Some(false) => faults.push("it does not come first in most seeds"),
+                None => faults.push("whether it comes first in most seeds is undecided"),
             }
             if !meets(mean_lead, [890.0, 1140.0]) {
                 faults.push("the lead is another");
@@ -367,10 +382,8 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
             } else if !above(mean_of(&half), 0.0) {
                 faults.push("over test accuracy .50 there is no clear lead");
             }
-            match rare {
-                true => {}
-                false if controls.is_empty() => faults.push("no control was run"),
-                false => faults.push("runs that never generalise raise the alarm, too"),
+            if !rare {
+                faults.push("runs that never generalise raise the alarm, too, or none was run");
             }
             match faults.is_empty() {
                 true => "It leads, by as much as they say, and controls are quiet.".to_owned(),
@@ -413,11 +426,11 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
     }
     let quiet = found.iter().filter(|a| a.rebound <= REBOUND).count();
     let slope = mean_of(&found.iter().map(|a| 1e6 * a.slope).collect::<Vec<_>>());
-    let most = mean_of(&found.iter().map(|a| a.rebound).collect::<Vec<_>>());
+    let largest = mean_of(&found.iter().map(|a| a.rebound).collect::<Vec<_>>());
     let falls = !above(slope, 0.0);
-    let verdict = match (mostly(quiet, found.len()), falls) {
-        (true, true) => Verdict::Reproduced,
-        _ if mostly(found.len() - quiet, found.len()) => Verdict::NotReproduced,
+    let verdict = match (most(quiet, found.len()), falls) {
+        (Some(true), true) => Verdict::Reproduced,
+        (Some(false), _) => Verdict::NotReproduced,
         _ => Verdict::Partly,
     };
     Finding {
@@ -425,7 +438,7 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
             "slope {}e-6 per step; the largest rise above the lowest value so far is {} on average, at most \
              .05 in {}",
             show(slope, 2),
-            show(most, 3),
+            show(largest, 3),
             count(quiet, found.len())
         ),
         estimate: slope.map(|e| crate::stats::Estimate {
@@ -440,7 +453,12 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
             Verdict::NotReproduced => {
                 "In most seeds H̃ comes back up by more than .05 later on.".into()
             }
-            _ => "Some seeds rebound, most of them for a moment, at a spike of the loss.".into(),
+            _ if !falls => "H̃ rises slowly after grokking.".into(),
+            _ => format!(
+                "{} of {} seeds rebound by more than .05.",
+                found.len() - quiet,
+                found.len()
+            ),
         },
         figures: vec![Figure {
             title: "Normalised entropy, T_grok at 0".into(),
@@ -491,7 +509,7 @@ pub(super) fn norm_and_entropy(evidence: &Evidence) -> Finding {
     if each.len() < FEWEST {
         return Finding::not_testable("needs three runs of addition that grokked");
     }
-    let pooled = crate::stats::BOOTSTRAP.percentile(&add, |runs: &[&Record]| {
+    let pooled = BOOTSTRAP.percentile(&add, |runs: &[&Record]| {
         correlation(&runs.iter().flat_map(|r| before(r)).collect::<Vec<_>>())
     });
     let size = mean_of(&each.iter().map(|r| r.abs()).collect::<Vec<_>>());
@@ -593,8 +611,11 @@ pub(super) fn probes(evidence: &Evidence) -> Finding {
         verdict,
         why: match verdict {
             Verdict::Reproduced => "Either probe tells the same story.".into(),
+            Verdict::Partly if above(r, 0.99) => {
+                "They go together, but one reads higher at T_grok.".into()
+            }
             Verdict::Partly => "The two go together, but not as closely as printed.".into(),
-            _ => "The two probes part.".into(),
+            _ => "A correlation above .95 is not shown.".into(),
         },
         figures: vec![Figure {
             title: "Train probe against test probe, every evaluation".into(),

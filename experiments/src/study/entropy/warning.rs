@@ -9,12 +9,13 @@ use crate::study::grade::Line;
 use crate::study::grade::{Evidence, FEWEST, Figure, Mark, Series, count, mean_of, show};
 
 /// Rates of false alarms among controls at which detectors are compared.
-const RATES: [f64; 3] = [0.0, 0.1, 0.25];
+const RATES: [f64; 3] = [0.0, 0.2, 0.4];
 
 /// One figure and one paragraph; `None` with too few runs.
 pub fn early_warning(evidence: &Evidence) -> Option<(Figure, String)> {
     let add = evidence.grokked("add");
-    let controls = evidence.groups(&CONTROLS);
+    let controls: Vec<_> =
+        evidence.groups(&CONTROLS).into_iter().filter(|r| r.row.t_grok.is_none()).collect();
     if add.len() < FEWEST || controls.len() < FEWEST {
         return None;
     }
@@ -25,7 +26,7 @@ pub fn early_warning(evidence: &Evidence) -> Option<(Figure, String)> {
             .into(),
         axes: ["false alarms allowed among the controls", "mean lead (steps)"],
         log: [false, false],
-        places: vec![(0.0, "none"), (0.1, "10 %"), (0.25, "25 %")],
+        places: vec![(0.0, "none"), (0.2, "20 %"), (0.4, "40 %")],
         series: vec![],
         lines: vec![Line { label: "T_grok".into(), at: 0.0, horizontal: true }],
     };
@@ -44,11 +45,16 @@ pub fn early_warning(evidence: &Evidence) -> Option<(Figure, String)> {
             let ahead = leads.iter().filter(|&&lead| lead > 0.0).count();
             let lead = mean_of(&leads);
             if r == 0 {
+                // What a control of a new seed would have raised under the same thresholds.
+                let unseen = warnings(&quiet, &quiet, detector, rate);
+                let alarms = unseen.iter().filter(|w| w.alarm.is_some()).count();
                 parts.push(format!(
-                    "{}: {} steps, ahead in {}",
+                    "{}: {} steps ({} that warn), ahead in {}, false alarms at unseen controls {}",
                     detector.name(),
                     show(lead, 0),
-                    count(ahead, found.len())
+                    leads.len(),
+                    count(ahead, found.len()),
+                    count(alarms, unseen.len())
                 ));
             }
             if let Some(lead) = lead {
