@@ -132,6 +132,9 @@ pub(super) fn permutations(evidence: &Evidence) -> Finding {
             Verdict::Reproduced => {
                 "It groks from a tenth of the table, when and where they say.".into()
             }
+            Verdict::Partly if grok.is_none() => {
+                "Whether most seeds grok within the budget is undecided.".into()
+            }
             Verdict::Partly => {
                 "It groks from a tenth of the table, but not when or where they say.".into()
             }
