@@ -255,6 +255,48 @@ fn flops_and_bytes_are_those_that_the_shapes_ask_for() {
     fs::remove_dir_all(dir).unwrap();
 }
 
+/// The paper-and-pencil work of the step that is compared with PyTorch's: nanda, p = 97, batch 512.
+#[test]
+fn the_work_of_a_step_is_that_of_its_formulas() {
+    let dir = scratch("audit-work");
+    let changes = ["task.p=97", "optim.batch=512", "model.mlp_bias=true"];
+    let l = ledger(&dir, "nanda", &changes, &[]);
+    // batch, unique rows, width, MLP, logits; attention weights: 512 × 4 heads × 3 keys
+    let (b, u, d, m, v, w) = (512, 195, 128, 512, 98, 512 * 4 * 3);
+    let keys = 3 * b * d;
+    let expected: [(&str, &str, u64, u64); 12] = [
+        ("gather", "op00.gather", 0, u * d),
+        ("add", "op02.add", u * d, 0),
+        ("linear", "op03.linear", 2 * u * d * d, 4 * u * d * d),
+        ("gather", "blocks.0.attn.hook_k", 0, keys),
+        // two products for each weight over 32 columns and its softmax; four and its gradient
+        ("attention", "blocks.0.attn.hook_z", 4 * w * 32 + 19 * w, 8 * w * 32 + 5 * w),
+        ("linear", "blocks.0.hook_attn_out", 2 * b * d * d, 4 * b * d * d),
+        ("add", "blocks.0.hook_resid_mid", b * d, 0),
+        // one for ReLU; one for its slope, one for the bias
+        ("linear_act", "blocks.0.mlp.hook_post", 2 * b * d * m + b * m, 4 * b * d * m + 2 * b * m),
+        ("linear", "blocks.0.hook_mlp_out", 2 * b * m * d, 4 * b * m * d + b * d),
+        ("linear", "logits", 2 * b * d * v, 4 * b * d * v),
+        // an exponential (16), maximum, difference, sum, quotient
+        ("cross_entropy", "loss", 20 * b * v, 2 * b * v),
+        ("gather", "op01.gather", 0, u * d),
+    ];
+    for (kind, name, forward, backward) in expected {
+        for (pass, flops) in [("forward", forward), ("backward", backward)] {
+            let row = rows(&l, pass).find(|r| r["kind"] == kind && r["name"] == name);
+            let row = row.unwrap_or_else(|| panic!("no {pass} {kind} {name}"));
+            assert_eq!(row["flops"], flops, "{pass} {name}");
+        }
+    }
+    // q, k, v in, z and the pattern out; then these and dz in, dq, dk, dv out
+    let attention = |pass: &'static str| rows(&l, pass).find(|r| r["kind"] == "attention").unwrap();
+    assert_eq!(attention("forward")["bytes"], 4 * (2 * b * d + 2 * keys + w));
+    assert_eq!(attention("backward")["bytes"], 4 * (3 * b * d + 4 * keys + w));
+    assert_eq!(rows(&l, "optimiser").next().unwrap()["flops"], 16 * 222_720);
+    assert_eq!(l["totals"]["flops"], 538_714_368_u64);
+    fs::remove_dir_all(dir).unwrap();
+}
+
 #[test]
 fn every_preset_can_be_audited() {
     let dir = scratch("audit-presets");
