@@ -20,7 +20,7 @@ mod rows;
 mod table;
 
 use crate::bench::Spread;
-use crate::cli::{say, trainer};
+use crate::cli::{say, tell, trainer};
 use crate::config::Config;
 use crate::pool;
 use crate::run::meta::Meta;
@@ -161,6 +161,14 @@ fn audit(args: &AuditArgs) -> Result<()> {
         for (what, path) in [("dump", &args.dump), ("page", &args.page)] {
             path.iter().try_for_each(|path| say(&format!("{what}  {}\n", path.display())))?;
         }
+    }
+    let sum = ledger.totals.reconciled;
+    if !(0.95..1.05).contains(&sum) {
+        tell(&format!(
+            "the ops' times add up to {:.0} % of a step, not to 95 to 105 %: others are at work here, \
+             measure again",
+            100.0 * sum
+        ));
     }
     let (worst, most) = (ledger.worst, TOLERANCE);
     for (what, error, most) in [
