@@ -12,6 +12,7 @@
 
 use super::display::{Board, Display, REDRAW};
 use super::plan::Planned;
+use crate::cli::tell;
 use crate::profile::Profile;
 use crate::record::{Record, Results};
 use crate::run::RunError;
@@ -197,17 +198,27 @@ pub fn recorded(plan: &[Planned], results: &Results) -> Result<Vec<Status>> {
 /// Records every complete run that has a folder under `out` but no row. Returns how many those are, and how
 /// many runs of the plan are recorded now.
 ///
+/// A folder that cannot be read is named and left out.
+///
 /// # Errors
-/// If a complete run, or the results, cannot be read or written.
+/// If the results cannot be read or written.
 pub fn collect(plan: &[Planned], results: &Results, out: &Path) -> Result<(usize, usize)> {
     results.prepare()?;
     let all = recorded(plan, results)?;
     let mut found = 0;
     for (run, _) in plan.iter().zip(&all).filter(|(_, status)| **status == Status::Waiting) {
         let dir = run.folder(out);
-        if Meta::read(&dir)?.is_some_and(|meta| meta.finished) {
-            results.add(&record(&dir, run)?)?;
-            found += 1;
+        let of_folder = || match Meta::read(&dir)? {
+            Some(meta) if meta.finished => record(&dir, run).map(Some),
+            _ => anyhow::Ok(None),
+        };
+        match of_folder() {
+            Ok(Some(record)) => {
+                results.add(&record)?;
+                found += 1;
+            }
+            Ok(None) => {}
+            Err(e) => tell(&format!("{} is left out: {e:#}", run.label())),
         }
     }
     let before = all.iter().filter(|status| **status == Status::Recorded).count();
