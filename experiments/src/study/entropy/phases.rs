@@ -131,8 +131,9 @@ pub(super) fn two_phases(evidence: &Evidence) -> Finding {
                 holds.map_or(open, |h| if h { yes } else { no }).to_owned()
             };
             let expands = |at: usize, which: &str| {
-                let word = said(holds[at], "expands", "falls", "is undecided");
-                format!("from {which} initialisation the norm {word} in phase I")
+                let open = "whether it expands is undecided";
+                let word = said(holds[at], "the norm expands", "the norm falls", open);
+                format!("from {which} initialisation {word} in phase I")
             };
             let parts = [
                 expands(0, "PyTorch's"),
