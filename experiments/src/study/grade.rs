@@ -55,7 +55,7 @@ pub struct Claim {
     pub claim: &'static str,
     /// The paper's figures.
     pub paper: &'static str,
-    /// What makes it reproduced, partly or not, decided beforehand.
+    /// What makes it reproduced, partly or not.
     pub rule: &'static str,
     /// The rule as a program.
     pub grade: fn(&Evidence) -> Finding,
@@ -360,7 +360,7 @@ pub struct Graded {
     pub verdict: Verdict,
     /// Why, in a sentence.
     pub why: String,
-    /// The rule, decided beforehand.
+    /// The rule.
     pub rule: &'static str,
     /// What else is worth knowing; mostly nothing.
     #[serde(skip_serializing_if = "String::is_empty")]
