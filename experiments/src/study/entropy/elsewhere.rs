@@ -1,13 +1,12 @@
 //! Other operations, other groups, other architectures, other readings: E4, E9, E10, E11, E15.
 
 use super::claims::CONTROLS;
-use super::phases::{STEPS, across, at_grok, collapse, curves, dots};
+use super::phases::{STEPS, across, at_grok, collapse, curves, dots, paths, seed};
 use crate::record::{Evaluation, Record};
 use crate::stats::{mean, pearson};
 use crate::study::cost::Cost;
 use crate::study::grade::{
-    Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, above, below, count, mean_of, meets,
-    most, show,
+    Evidence, FEWEST, Figure, Finding, Verdict, above, below, count, mean_of, meets, most, show,
 };
 
 fn times_of(records: &[&Record]) -> Vec<f64> {
@@ -292,16 +291,7 @@ pub(super) fn fourier(evidence: &Evidence) -> Finding {
                 axes: ["alignment", "normalised entropy"],
                 log: [false, false],
                 places: vec![],
-                series: add
-                    .iter()
-                    .map(|r| Series {
-                        name: format!("seed {}", r.row.seed),
-                        mark: Mark::Line,
-                        points: points(r),
-                        ends: vec![],
-                        label: format!("seed {}", r.row.seed),
-                    })
-                    .collect(),
+                series: paths(&add, seed, points),
                 lines: vec![],
             },
         ],

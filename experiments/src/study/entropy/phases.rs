@@ -10,20 +10,34 @@ use crate::study::grade::{
     mean_of, meets, most, show,
 };
 
+/// A path for each run, through points of its own.
+pub(super) fn paths(
+    records: &[&Record],
+    name: impl Fn(&Record) -> String,
+    points: impl Fn(&Record) -> Vec<[f64; 2]>,
+) -> Vec<Series> {
+    let path = |record: &&Record| Series {
+        name: name(record),
+        mark: Mark::Line,
+        points: points(record),
+        ends: Vec::new(),
+        label: format!("{} seed {}", record.row.group, record.row.seed),
+    };
+    records.iter().map(path).collect()
+}
+
+/// The name of a path that stands for one seed.
+pub(super) fn seed(record: &Record) -> String {
+    format!("seed {}", record.row.seed)
+}
+
 /// A group's curves of one reading, a line a seed.
 pub(super) fn curves(
     records: &[&Record],
     name: &str,
     reading: impl Fn(&Evaluation) -> Option<f64>,
 ) -> Vec<Series> {
-    let line = |record: &&Record| Series {
-        name: name.to_owned(),
-        mark: Mark::Line,
-        points: record.curve(&reading),
-        ends: Vec::new(),
-        label: format!("{} seed {}", record.row.group, record.row.seed),
-    };
-    records.iter().map(line).collect()
+    paths(records, |_| name.to_owned(), |record| record.curve(&reading))
 }
 
 /// Values of the seeds of one group, side by side at `x`.
@@ -466,20 +480,14 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
             axes: ["steps after T_grok", "normalised entropy"],
             log: [false, false],
             places: vec![],
-            series: add
-                .iter()
-                .map(|r| Series {
-                    name: "add".into(),
-                    mark: Mark::Line,
-                    points: r
-                        .curve(|e| e.entropy)
-                        .into_iter()
-                        .map(|[s, h]| [s - r.t_grok(), h])
-                        .collect(),
-                    ends: vec![],
-                    label: format!("seed {}", r.row.seed),
-                })
-                .collect(),
+            series: paths(
+                &add,
+                |_| "add".into(),
+                |r| {
+                    let curve = r.curve(|e| e.entropy).into_iter();
+                    curve.map(|[s, h]| [s - r.t_grok(), h]).collect()
+                },
+            ),
             lines: vec![Line { label: "T_grok".into(), at: 0.0, horizontal: false }],
         }],
         note: String::new(),
@@ -546,16 +554,7 @@ pub(super) fn norm_and_entropy(evidence: &Evidence) -> Finding {
             axes: ["norm", "normalised entropy"],
             log: [true, false],
             places: vec![],
-            series: add
-                .iter()
-                .map(|r| Series {
-                    name: format!("seed {}", r.row.seed),
-                    mark: Mark::Line,
-                    points: before(r).into_iter().map(|(n, h)| [n, h]).collect(),
-                    ends: vec![],
-                    label: format!("seed {}", r.row.seed),
-                })
-                .collect(),
+            series: paths(&add, seed, |r| before(r).into_iter().map(|(n, h)| [n, h]).collect()),
             lines: vec![],
         }],
         note: String::new(),
@@ -623,20 +622,11 @@ pub(super) fn probes(evidence: &Evidence) -> Finding {
             axes: ["normalised entropy, train probe", "normalised entropy, test probe"],
             log: [false, false],
             places: vec![],
-            series: add
-                .iter()
-                .map(|r| Series {
-                    name: "add".into(),
-                    mark: Mark::Line,
-                    points: r
-                        .curves
-                        .iter()
-                        .filter_map(|e| Some([e.entropy?, e.entropy_test?]))
-                        .collect(),
-                    ends: vec![],
-                    label: format!("seed {}", r.row.seed),
-                })
-                .collect(),
+            series: paths(
+                &add,
+                |_| "add".into(),
+                |r| r.curves.iter().filter_map(|e| Some([e.entropy?, e.entropy_test?])).collect(),
+            ),
             lines: vec![],
         }],
         note: String::new(),
