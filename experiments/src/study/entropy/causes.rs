@@ -147,6 +147,7 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
     let verdict = match () {
         () if significant.iter().any(|at| higher(at) && specific(at)) => Verdict::Reproduced,
         () if !significant.is_empty() => Verdict::Partly,
+        () if found.len() < STRENGTHS.len() => Verdict::NotTestable,
         () => Verdict::NotReproduced,
     };
     let shown = significant.iter().find(|at| higher(at) && specific(at)).or(significant.last());
@@ -212,7 +213,10 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
                 }
                 sentence(&faults)
             }
-            _ => "No strength delays grokking by more than chance.".into(),
+            Verdict::NotTestable => {
+                format!("{} of {} strengths have been run.", found.len(), STRENGTHS.len())
+            }
+            Verdict::NotReproduced => "No strength delays grokking by more than chance.".into(),
         },
         figures: vec![times, entropies],
         note: String::new(),
