@@ -1,7 +1,7 @@
 //! Is the collapse a cause? E5 and E6: what delays it, what only looks like it, and the norm.
 
 use super::phases::{STEPS, across, curves, dots, sentence};
-use crate::record::Record;
+use crate::record::{Evaluation, Record};
 use crate::stats::{Estimate, MannWhitney, Method, cohens_d, mann_whitney};
 use crate::study::grade::{Evidence, Figure, Finding, Verdict, above, count, mean_of, show};
 
@@ -240,20 +240,16 @@ pub(super) fn norm_matched(evidence: &Evidence) -> Finding {
         (false, false) => Verdict::NotReproduced,
         _ => Verdict::Partly,
     };
-    let follow = ["norm-matched", "twin-matched"].map(|group| {
-        let bases = evidence.groups(&["add", "add-more", "twin"]);
-        let off = |run: &&Record| {
-            let preset = if run.row.group == "norm-matched" { "add" } else { "twin" };
-            let base = bases
-                .iter()
-                .find(|b| b.row.seed == run.row.seed && b.row.group.starts_with(preset))?;
-            let gap = |e: &crate::record::Evaluation| {
-                Some((e.norm? / base.at(e.step)?.norm? - 1.0).abs())
-            };
+    // How far the norm is ever from the baseline's, as a share of it.
+    let follow = |matched: &str, bases: &[&str]| {
+        let off = |(run, base): (&Record, &Record)| {
+            let gap = |e: &Evaluation| Some((e.norm? / base.at(e.step)?.norm? - 1.0).abs());
             run.curves.iter().filter_map(gap).reduce(f64::max)
         };
-        evidence.groups(&[group]).iter().filter_map(off).fold(0.0, f64::max)
-    });
+        let (runs, bases) = (evidence.groups(&[matched]), evidence.groups(bases));
+        pairs(&runs, &bases).into_iter().filter_map(off).fold(0.0, f64::max)
+    };
+    let follow = [follow("norm-matched", &["add", "add-more"]), follow("twin-matched", &["twin"])];
     let mut times = Figure {
         title: "T_grok, a dot a seed".into(),
         axes: ["", "T_grok (steps)"],
