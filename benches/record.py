@@ -16,7 +16,7 @@ Columns:
     case           a shape "m,k,n", a batch, a kernel's shape
     form           nn, nt, tn; a kernel's name
     threads
-    peer           plateau, or who else
+    peer           plateau, or who else; "-forced": with MKL's AVX-512 kernels, see peers/README.md
     unit           GFLOP/s, GB/s, ms, ...
     min, median, max   of the rounds' medians; for criterion's, of its samples
     peak           the FMA peak on as many threads in GFLOP/s, median of what was measured in the
@@ -90,9 +90,10 @@ class Record:
 
 
 class Peer:
-    """A peer that waits for the next case on its stdin."""
+    """A peer that waits for the next case on its stdin; `suffix` is added to its name."""
 
-    def __init__(self, *command, env=None):
+    def __init__(self, *command, env=None, suffix=""):
+        self.suffix = suffix
         self.name = " ".join(pathlib.Path(part).name for part in command[1:3])
         self.process = subprocess.Popen([*command, "-"], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, cwd=ROOT,
@@ -108,7 +109,8 @@ class Peer:
             lines.append(line)
         if self.process.poll() is not None or len(lines) == 1:
             sys.exit(f"{self.name} gave no answer for {case}")
-        return list(csv.DictReader(lines))
+        rows = list(csv.DictReader(lines))
+        return [dict(row, peer=row["peer"] + self.suffix) for row in rows]
 
     def close(self):
         self.process.stdin.close()
@@ -120,6 +122,32 @@ def can_import(module):
     if found.returncode:
         say(f"{sys.executable} has no {module}: its peers are left out")
     return found.returncode == 0
+
+
+def forced_mkl():
+    """MKL picks its AVX-512 kernels on Intel's CPUs only. What makes it use them on another: the
+    environment of a peer, or None where there is nothing to force or no C compiler to do it."""
+    name, _ = cpu()
+    if "GenuineIntel" in CPUINFO.get("vendor_id", "GenuineIntel") or "AVX-512" not in name:
+        return None
+    if sys.platform != "linux" or not shutil.which("cc"):
+        say("no C compiler: MKL keeps to the kernels that it has for this CPU")
+        return None
+    folder = pathlib.Path(tempfile.gettempdir()) / "plateau-forced-mkl"
+    folder.mkdir(exist_ok=True)
+    (folder / "forced.c").write_text("int mkl_serv_intel_cpu_true(void) { return 1; }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "forced.so", "forced.c"], cwd=folder, check=True)
+    return {"LD_PRELOAD": str(folder / "forced.so")}
+
+
+def torch_peers(*arguments):
+    """PyTorch as it is installed and, where MKL holds back, PyTorch forced."""
+    if not can_import("torch"):
+        return []
+    peers = [Peer(sys.executable, *arguments)]
+    if forced := forced_mkl():
+        peers.append(Peer(sys.executable, *arguments, env=forced, suffix="-forced"))
+    return peers
 
 
 def take_turns(cases, everybody, rounds, record):
@@ -164,13 +192,9 @@ def gemm_peer():
 
 def matmul(record, args):
     gemm = None if args.no_gemm else gemm_peer()
-    torch = can_import("torch")
     for threads in (1, 2):
         say(f"matmul, {threads} thread(s)")
-        peers = []
-        if torch:
-            peers.append(Peer(sys.executable, str(HERE / "peers/matmul_torch.py"), "--threads",
-                              str(threads)))
+        peers = torch_peers(str(HERE / "peers/matmul_torch.py"), "--threads", str(threads))
         for name in ("gemm", "matrixmultiply") if gemm else ():
             peers.append(Peer(gemm, name, "--threads", str(threads),
                               env={"MATMUL_NUM_THREADS": str(threads)}))
@@ -203,13 +227,12 @@ def floor(threads):
 
 
 def step(record, args):
-    torch, jax = can_import("torch"), can_import("jax")
+    jax = can_import("jax")
     for threads in (1, 2):
         say(f"step, {threads} thread(s)")
-        programs = [["step_torch.py"], ["step_torch.py", "--last-only"]] if torch else []
-        programs += [["step_jax.py"]] if jax else []
-        peers = [Peer(sys.executable, str(HERE / "peers" / script), *more, "--threads", str(threads))
-                 for script, *more in programs]
+        more, script = ["--threads", str(threads)], str(HERE / "peers" / "step_torch.py")
+        peers = torch_peers(script, *more) + torch_peers(script, "--last-only", *more)
+        peers += [Peer(sys.executable, str(HERE / "peers" / "step_jax.py"), *more)] if jax else []
         everybody = [our_step(threads), floor(threads), *(peer.ask for peer in peers)]
         take_turns(BATCHES, everybody, args.rounds, record)
         for peer in peers:
@@ -306,13 +329,20 @@ def entropy(record, args):
 # --- where it was measured
 
 
+def cpuinfo():
+    """What Linux says of the first CPU; empty elsewhere."""
+    path = pathlib.Path("/proc/cpuinfo")
+    text = path.read_text().split("\n\n")[0] if path.exists() else ""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+CPUINFO = cpuinfo()
+
+
 def cpu():
     """(name, short name for a folder)."""
-    fields = {}
-    if pathlib.Path("/proc/cpuinfo").exists():
-        for line in pathlib.Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
-            key, _, value = line.partition(":")
-            fields[key.strip()] = value.strip()
+    fields = CPUINFO
     name = fields.get("model name") or platform.processor() or platform.machine()
     if "cpu family" in fields:
         name += f", family {fields['cpu family']}, model {fields['model']}"
