@@ -6,9 +6,11 @@
 use crate::audit::{self, AuditArgs};
 use crate::bench::{self, BenchCommand};
 use crate::config::{Config, set::split_assignment};
-use crate::forecast::command::{ForecastArgs, Online, RESULTS, forecast_command};
+use crate::forecast::command::{ForecastArgs, LIBRARY, Online, forecast_command};
+use crate::intervene::Interventions;
 use crate::presets::{PRESETS, preset};
 use crate::profile::Profile;
+use crate::record::RESULTS;
 use crate::report;
 use crate::run::folder::{self, RunFolder, State};
 use crate::run::{checkpoint, meta, write_whole};
@@ -269,7 +271,8 @@ pub(crate) fn trainer(
         bail!("--step {step}: {} has steps 0 to {}", config.name, config.steps);
     }
     let mut trainer = Trainer::new(&config);
-    trainer.find_baseline(&if is_run { dir.join("../..") } else { PathBuf::from("runs") })?;
+    let runs = if is_run { dir.join("../..") } else { PathBuf::from("runs") };
+    trainer.find_baseline(&runs, Path::new(RESULTS))?;
     let mut reached = 0;
     if is_run {
         let upto = step.unwrap_or(u64::MAX);
@@ -320,6 +323,10 @@ fn seconds_here(config: &Config) -> Option<f64> {
 
 fn carry_out(config: &Config, out: &Path, common: &Common) -> Result<ExitCode> {
     let profile = common.profile(config)?;
+    if !out.join(&config.name).join(config.run_id()).exists() {
+        // Before there is a folder: a run that cannot begin leaves none.
+        Interventions::new(config).find_baseline(config, out, Path::new(RESULTS))?;
+    }
     let folder = RunFolder::create_or_open(out, config)?;
     carry_on(config, &folder, common, profile)
 }
@@ -351,6 +358,7 @@ fn carry_on(
         threads,
         command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
         profile,
+        results: Path::new(RESULTS),
         stop,
         note: &|sentence| display.note(sentence),
         progress: &|progress| display.show(progress),
@@ -480,7 +488,7 @@ impl Display {
             ProgressBar::new(config.steps).with_style(style)
         });
         let now = Instant::now();
-        let forecast = Online::new(config, &folder.metrics(), Path::new(RESULTS));
+        let forecast = Online::new(config, &folder.metrics(), Path::new(LIBRARY));
         let (begun, forecast) = (Mutex::new(None), Mutex::new(forecast));
         Ok(Display { bar, last: Mutex::new((now, 0)), begun, forecast })
     }

@@ -3,13 +3,15 @@
 //! ```text
 //! results/<study>/runs.csv                     one row a run
 //! results/<study>/curves/<hash>-s<seed>.csv    one line an evaluation
+//! results/<study>/provenance.jsonl             who made each row
 //! ```
 //!
-//! Both follow from the run folder alone (and the group's name, which is given). A row and the norm have
+//! The first two follow from the run folder alone (and the group's name, which is given). A row and the norm have
 //! all digits, other curves six. Entropies are those of the first hook of `spectral.at`, centred, train
 //! probe. A run whose row is there is complete and is
 //! never run again, even where its folder is gone.
 
+pub mod provenance;
 pub mod table;
 
 use crate::observe::milestones::ACCURACY;
@@ -19,10 +21,14 @@ use crate::run::folder::read_config;
 use crate::run::meta::Meta;
 use crate::run::{RunError, write_whole};
 use anyhow::{Context, Result, bail};
+use provenance::Provenance;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use table::{Columns, columns};
+
+/// The folder of all studies' results, where no other is given.
+pub const RESULTS: &str = "results";
 
 columns! {
     /// A row of runs.csv.
@@ -241,14 +247,18 @@ impl Results {
         }
     }
 
-    /// A run's evaluations.
+    /// A run's evaluations, steps ascending.
     ///
     /// # Errors
-    /// If its curves file cannot be read.
+    /// If its curves file cannot be read, or its steps do not ascend.
     pub fn curves(&self, hash: &str, seed: u64) -> Result<Vec<Evaluation>, RunError> {
         let path = self.curves_path(hash, seed);
         let text = fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
-        table::read(&path, &text)
+        let all: Vec<Evaluation> = table::read(&path, &text)?;
+        if !all.is_sorted_by(|a, b| a.step < b.step) {
+            return Err(RunError::content(&path, "expected ascending steps".to_owned()));
+        }
+        Ok(all)
     }
 
     /// Makes the folder and sees that it can be written, before the work that it is for is done.
@@ -260,15 +270,16 @@ impl Results {
         self.rows().map(drop)
     }
 
-    /// Adds a run, in place of an earlier record of the same hash and seed: its curves first, then its
-    /// row, so that a row always has its curves. Several processes may add at once.
+    /// Adds a run, in place of an earlier record of the same hash and seed: its curves and who made it first,
+    /// then its row, so that a row always has both. Several processes may add at once.
     ///
     /// # Errors
     /// If a file cannot be read or written.
-    pub fn add(&self, record: &Record) -> Result<(), RunError> {
+    pub fn add(&self, record: &Record, made: &Provenance) -> Result<(), RunError> {
         let _lock = self.lock()?;
         let Row { hash, seed, .. } = &record.row;
         write_whole(&self.curves_path(hash, *seed), table::write(&record.curves).as_bytes())?;
+        provenance::add(&self.dir, made)?;
         let mut rows = self.rows()?;
         rows.retain(|row| (&row.hash, &row.seed) != (hash, seed));
         rows.push(record.row.clone());
@@ -410,7 +421,10 @@ mod tests {
         let records = [with("add", 0), with("add", 2), with("add", 10), with("sub", 0)];
         let text = |order: &[usize]| {
             let results = Results::new(dir.join(format!("results-{order:?}")));
-            order.iter().for_each(|&i| results.add(&records[i]).unwrap());
+            for &i in order {
+                let made = Provenance::read(&dir, &records[i].row).unwrap();
+                results.add(&records[i], &made).unwrap();
+            }
             fs::read_to_string(results.dir().join("runs.csv")).unwrap()
         };
         let expected = text(&[0, 1, 2, 3]);
@@ -433,10 +447,14 @@ mod tests {
             for seed in 0..12 {
                 let row = Row { seed, ..record.row.clone() };
                 let record = Record { row, curves: record.curves.clone() };
+                let made = Provenance::read(&dir, &record.row).unwrap();
                 let results = &results;
-                scope.spawn(move || results.add(&record).unwrap());
+                scope.spawn(move || results.add(&record, &made).unwrap());
             }
         });
+        let made = provenance::read(results.dir()).unwrap();
+        assert_eq!(made.iter().map(|m| m.seed).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
+        assert!(made.iter().all(|m| m.commit == env!("PLATEAU_COMMIT")));
         let seeds: Vec<u64> = results.rows().unwrap().iter().map(|row| row.seed).collect();
         assert_eq!(seeds, (0..12).collect::<Vec<_>>());
         fs::remove_dir_all(dir).unwrap();

@@ -104,12 +104,12 @@ impl Trainer {
         }
     }
 
-    /// Reads what the interventions need of earlier runs below `runs`.
+    /// Reads what the interventions need of earlier runs, below `runs` or recorded below `results`.
     ///
     /// # Errors
     /// If it is not there.
-    pub fn find_baseline(&mut self, runs: &Path) -> Result<()> {
-        self.interventions.find_baseline(&self.config, runs)
+    pub fn find_baseline(&mut self, runs: &Path, results: &Path) -> Result<()> {
+        self.interventions.find_baseline(&self.config, runs, results)
     }
 
     /// Records the tape again where an intervention starts or ends; parameters and moments stay.
@@ -370,6 +370,8 @@ pub struct Conduct<'a> {
     pub command: Vec<String>,
     /// Where the time goes, if that was asked for.
     pub profile: Profile,
+    /// The folder of all studies' results, where a baseline is found whose run folder is gone.
+    pub results: &'a Path,
     /// Set to stop at the next step with a checkpoint.
     pub stop: &'a AtomicBool,
     /// Told where the run was taken up, and of a checkpoint that could not be read.
@@ -416,7 +418,7 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     }
 
     let mut trainer = Trainer::new(config);
-    trainer.find_baseline(&runs_above(folder.path()))?;
+    trainer.find_baseline(&runs_above(folder.path()), conduct.results)?;
     profile.lap(Span::Part("start", "task, model, weights"));
     let found = checkpoint::newest(&folder.checkpoints(), &config.run_id())?;
     for sentence in &found.skipped {

@@ -51,6 +51,7 @@ fn carry_on(config: &Config, out: &Path, stop: Option<u64>) -> (PathBuf, Option<
         threads: 1,
         command: Vec::new(),
         profile: Profile::default(),
+        results: Path::new("results"),
         stop: &asked,
         note: &|_| (),
         progress: &|p| asked.store(stop.is_some_and(|stop| p.step >= stop), Ordering::Relaxed),
@@ -228,7 +229,7 @@ fn the_norm_follows_the_baseline_wherever_it_acts() {
         unread.update(10).unwrap_err().to_string()
     };
     assert_eq!(sentence, "intervene.norm: no baseline was read");
-    trainer.find_baseline(&out).unwrap();
+    trainer.find_baseline(&out, Path::new("results")).unwrap();
     for step in 0..60 {
         trainer.forward(step).unwrap();
         trainer.update(step).unwrap();
@@ -264,10 +265,12 @@ fn the_norm_follows_the_baseline_wherever_it_acts() {
     assert!(said.contains("intervene.norm: the baseline's run is missing, "), "{said}");
     assert!(said.contains(&format!("runs/smoke/{}", smoke(&[]).run_id())), "{said}");
     assert!(said.contains("results/*/curves/"), "{said}");
+    assert!(!nothing.join("runs").exists(), "a run that cannot begin leaves no folder");
     // An unfinished one: that it must go on.
     let unfinished = scratch("interventions-norm-unfinished");
     carry_on(&smoke(&[]), &unfinished, Some(30));
-    let said = format!("{:#}", Trainer::new(&config).find_baseline(&unfinished).unwrap_err());
+    let said =
+        format!("{:#}", Trainer::new(&config).find_baseline(&unfinished, &nothing).unwrap_err());
     assert!(said.contains("the baseline is not finished; go on with: plateau resume "), "{said}");
     for dir in [out, dir, nothing, unfinished] {
         fs::remove_dir_all(dir).unwrap();
@@ -418,6 +421,9 @@ fn an_evaluation_logs_what_it_should() {
             let key = format!("spectral/{set}/{hook}/{centring}/participation_ratio");
             let ratio = history.at(&key, 8).unwrap();
             assert!((1.0..32.0).contains(&ratio), "{key}: {ratio}");
+            let [rank, h] = ["effective_rank", "normalised_entropy"]
+                .map(|what| history.at(&key.replace("participation_ratio", what), 8).unwrap());
+            assert!((rank.ln() / f64::ln(32.0) / h - 1.0).abs() < 1e-12 && rank >= ratio, "{key}");
         }
         history
             .keys()

@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Where `plateau study entropy` leaves its curves.
-pub const RESULTS: &str = "results/entropy";
+pub const LIBRARY: &str = "results/entropy";
 
 /// Arguments of `plateau forecast`.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub struct ForecastArgs {
     /// A run folder; the run may be going on.
     pub run: PathBuf,
     /// The folder of the reference curves, which `plateau study entropy` makes
-    #[arg(long, value_name = "DIR", default_value = RESULTS)]
+    #[arg(long, value_name = "DIR", default_value = LIBRARY)]
     pub from: PathBuf,
     /// The study's group to take as reference, in place of the one that fits best
     #[arg(long)]

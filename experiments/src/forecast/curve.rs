@@ -6,15 +6,13 @@
 //! ```
 //! A reading that was not taken is NaN.
 
-use super::table::Table;
 use crate::config::Config;
 use crate::observe::milestones::Milestones;
 use crate::observe::spectra::key;
+use crate::record::Evaluation;
 use crate::report::history::History;
-use anyhow::{Result, ensure};
 use kernels::spectrum::Centring;
 use std::ops::Range;
-use std::path::Path;
 
 /// The evaluations of one run, steps ascending.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,28 +79,25 @@ impl Curve {
         curve
     }
 
-    /// Reads `curves/<hash>-s<seed>.csv`; further columns are ignored, an empty cell is NaN.
-    ///
-    /// # Errors
-    /// If the file cannot be read, lacks a column, or holds something else than numbers and ascending
-    /// steps; the message names file and line.
-    pub fn read_csv(path: &Path, seed: u64) -> Result<Curve> {
-        let table = Table::read(path)?;
-        let step = table.column("step")?;
-        let names = ["entropy", "train_acc", "test_acc", "train_loss", "test_loss", "norm"];
+    /// The evaluations that a study keeps of a run.
+    pub fn from_evaluations(seed: u64, evaluations: &[Evaluation]) -> Curve {
         let mut curve = Curve::new(seed);
-        for (column, name) in curve.columns_mut().into_iter().zip(names) {
-            let place = table.column(name)?;
-            let numbers = table.rows().map(|row| Ok(row.number(place)?.unwrap_or(f64::NAN)));
-            *column = numbers.collect::<Result<_>>()?;
+        for e in evaluations {
+            curve.step.push(e.step);
+            let readings = [e.entropy, e.train_acc, e.test_acc, e.train_loss, e.test_loss, e.norm];
+            for (column, reading) in curve.columns_mut().into_iter().zip(readings) {
+                column.push(reading.unwrap_or(f64::NAN));
+            }
         }
-        curve.step = table.rows().map(|row| row.whole(step)).collect::<Result<_>>()?;
-        ensure!(
-            curve.step.is_sorted_by(|a, b| a < b),
-            "{}: expected ascending steps",
-            path.display()
-        );
-        Ok(curve)
+        curve
+    }
+
+    /// The first `n` evaluations: the run as it was seen then.
+    pub fn first(&self, n: usize) -> Curve {
+        let mut seen = self.clone();
+        seen.step.truncate(n);
+        seen.columns_mut().into_iter().for_each(|column| column.truncate(n));
+        seen
     }
 
     /// T_memorise, T_collapse and T_grok.
@@ -144,7 +139,9 @@ pub fn entropy_key(config: &Config) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::record::table::{self, Columns};
     use crate::run::tests::scratch;
+    use std::path::Path;
 
     /// The H̃ of a curve whose time left follows 2.45e5 (H̃ − .609)^1.65 wherever it is below .78.
     pub(crate) fn entropy_before(left: f64) -> f64 {
@@ -201,31 +198,27 @@ pub(crate) mod tests {
 
     /// The evaluations up to `step`.
     pub(crate) fn until(curve: &Curve, step: u64) -> Curve {
-        let mut seen = curve.clone();
-        let kept = seen.before(step + 1);
-        seen.step.truncate(kept);
-        seen.columns_mut().into_iter().for_each(|column| column.truncate(kept));
-        seen
+        curve.first(curve.before(step + 1))
     }
 
+    /// The file that a study keeps of such a run.
     pub(crate) fn write_csv(path: &Path, curve: &Curve) {
-        let mut text =
-            "step,train_loss,train_acc,test_loss,test_acc,norm,entropy,fourier\n".to_string();
-        for i in 0..curve.len() {
-            let Curve { step, train_loss, train_acc, test_loss, test_acc, norm, entropy, .. } =
-                curve;
-            text += &format!(
-                "{},{},{},{},{},{},{},\n",
-                step[i],
-                train_loss[i],
-                train_acc[i],
-                test_loss[i],
-                test_acc[i],
-                norm[i],
-                entropy[i]
-            );
-        }
-        std::fs::write(path, text).unwrap();
+        let blank = {
+            let cells = [&["0"][..], &[""; Evaluation::NAMES.len() - 1]].concat();
+            Evaluation::from_cells(&cells).unwrap()
+        };
+        let evaluation = |i: usize| Evaluation {
+            step: curve.step[i],
+            train_loss: Some(curve.train_loss[i]),
+            train_acc: Some(curve.train_acc[i]),
+            test_loss: Some(curve.test_loss[i]),
+            test_acc: Some(curve.test_acc[i]),
+            norm: Some(curve.norm[i]),
+            entropy: Some(curve.entropy[i]),
+            ..blank.clone()
+        };
+        let all: Vec<Evaluation> = (0..curve.len()).map(evaluation).collect();
+        std::fs::write(path, table::write(&all)).unwrap();
     }
 
     #[test]
@@ -233,45 +226,16 @@ pub(crate) mod tests {
         let path = scratch("curve").join("a.csv");
         let curve = lawful(3, 5000);
         write_csv(&path, &curve);
-        assert_eq!(Curve::read_csv(&path, 3).unwrap(), curve);
-    }
-
-    #[test]
-    fn a_curve_that_cannot_be_read_is_named_with_its_line() {
-        let folder = scratch("bad-curve");
-        let header = "step,train_loss,train_acc,test_loss,test_acc,norm,entropy";
-        for (i, (text, words)) in [
-            (String::new(), "is empty"),
-            (header.replace(",entropy", ""), "no column 'entropy'"),
-            (format!("{header}\n0,1,1,1,1,1\n"), "line 2: 6 cells, expected 7"),
-            (format!("{header}\n0,1,1,1,1,1,1\n1,1,1,x,1,1,1\n"), "line 3: test_loss is 'x'"),
-            (
-                format!("{header}\n-1,1,1,1,1,1,1\n"),
-                "line 2: step is '-1', expected a whole number",
-            ),
-            (format!("{header}\n5,1,1,1,1,1,1\n5,1,1,1,1,1,1\n"), "ascending"),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let path = folder.join(format!("{i}.csv"));
-            std::fs::write(&path, text).unwrap();
-            let sentence = format!("{:#}", Curve::read_csv(&path, 0).unwrap_err());
-            assert!(
-                sentence.contains(words) && sentence.contains(&format!("{i}.csv")),
-                "{sentence}"
-            );
-        }
-        let missing = Curve::read_csv(&folder.join("none.csv"), 0).unwrap_err();
-        assert!(format!("{missing:#}").starts_with("cannot read "));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let read: Vec<Evaluation> = table::read(&path, &text).unwrap();
+        assert_eq!(Curve::from_evaluations(3, &read), curve);
     }
 
     #[test]
     fn an_empty_cell_is_no_reading() {
-        let path = scratch("empty-cell").join("a.csv");
-        let text = "entropy,step,train_loss,train_acc,test_loss,test_acc,norm\n,0,1,1,1,.5,1\n";
-        std::fs::write(&path, text).unwrap();
-        let curve = Curve::read_csv(&path, 0).unwrap();
+        let text = format!("{}\n0,1,1,1,.5,1{}\n", Evaluation::NAMES.join(","), ",".repeat(9));
+        let read: Vec<Evaluation> = table::read(Path::new("a.csv"), &text).unwrap();
+        let curve = Curve::from_evaluations(0, &read);
         assert!(curve.entropy[0].is_nan());
         assert_eq!((curve.len(), curve.test_acc[0]), (1, 0.5));
     }

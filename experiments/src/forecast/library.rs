@@ -10,9 +10,9 @@
 
 use super::curve::Curve;
 use super::reference::{FEWEST, Reference};
-use super::table::{self, Table};
 use crate::config::{Config, TaskConfig};
-use anyhow::{Context, Result};
+use crate::record::{Results, Row};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// Interventions under which a run is not meant to grok.
@@ -66,26 +66,16 @@ impl Subject {
     fn is_reference(&self, row: &Row) -> bool {
         self.is_of_this_model(row)
             && row.intervention == "none"
-            && row.grokked
+            && row.t_grok.is_some()
             && row.seed != self.seed
-            && row.train_fraction.is_some_and(|f| (f - self.train_fraction).abs() < 1e-9)
+            && (row.train_fraction - self.train_fraction).abs() < 1e-9
     }
 
     fn is_control(&self, row: &Row) -> bool {
-        self.is_of_this_model(row) && CONTROLS.contains(&row.intervention.as_str()) && !row.grokked
+        self.is_of_this_model(row)
+            && CONTROLS.contains(&row.intervention.as_str())
+            && row.t_grok.is_none()
     }
-}
-
-/// A row of runs.csv, as far as it is needed here.
-struct Row {
-    hash: String,
-    group: String,
-    op: String,
-    seed: u64,
-    train_fraction: Option<f64>,
-    intervention: String,
-    grokked: bool,
-    norm_init: Option<f64>,
 }
 
 /// The references of a run, and where they are from.
@@ -101,10 +91,16 @@ pub struct Found {
 /// learns from them. `None` if there are fewer than [`FEWEST`].
 ///
 /// # Errors
-/// If there is no runs.csv, a file cannot be read, or the curves determine no law.
+/// If there is no row, a file cannot be read, or the curves determine no law.
 pub fn find(from: &Path, run: &Subject, group: Option<&str>) -> Result<Option<Found>> {
-    let rows = read_runs(&from.join("runs.csv"))
-        .context("no reference curves; they are made by `plateau study entropy`")?;
+    let results = Results::new(from);
+    let rows = results.rows()?;
+    if rows.is_empty() {
+        bail!(
+            "{}: no reference curves; they are made by `plateau study entropy`",
+            from.join("runs.csv").display()
+        );
+    }
     let wanted = |row: &&Row| run.is_reference(row) && group.is_none_or(|name| name == row.group);
     let candidates: Vec<&Row> = rows.iter().filter(wanted).collect();
     let seeds = |hash: &str| candidates.iter().filter(|row| row.hash == hash).count();
@@ -117,8 +113,10 @@ pub fn find(from: &Path, run: &Subject, group: Option<&str>) -> Result<Option<Fo
     references.sort_by_key(|row| row.seed);
     let controls: Vec<&Row> = rows.iter().filter(|row| run.is_control(row)).collect();
     let read = |rows: &[&Row]| -> Result<Vec<Curve>> {
-        let path = |row: &Row| from.join(format!("curves/{}-s{}.csv", row.hash, row.seed));
-        rows.iter().map(|row| Curve::read_csv(&path(row), row.seed)).collect()
+        let curve = |row: &&Row| {
+            Ok(Curve::from_evaluations(row.seed, &results.curves(&row.hash, row.seed)?))
+        };
+        rows.iter().map(curve).collect()
     };
     let reference = Reference::fit(&read(&references)?, &read(&controls)?);
     let mut groups: Vec<String> = references.iter().map(|row| row.group.clone()).collect();
@@ -128,29 +126,6 @@ pub fn find(from: &Path, run: &Subject, group: Option<&str>) -> Result<Option<Fo
         format!("{}: the curves of {} determine no law", from.display(), groups.join(", "))
     })?;
     Ok(Some(Found { reference, groups }))
-}
-
-fn read_runs(path: &Path) -> Result<Vec<Row>> {
-    let table = Table::read(path)?;
-    let [hash, group, op, seed, train_fraction, intervention, t_grok, norm_init] =
-        ["hash", "group", "op", "seed", "train_fraction", "intervention", "t_grok", "norm_init"]
-            .map(|name| table.column(name));
-    let (hash, group, op, seed) = (hash?, group?, op?, seed?);
-    let (train_fraction, intervention) = (train_fraction?, intervention?);
-    let (t_grok, norm_init) = (t_grok?, norm_init?);
-    let row = |row: table::Row| {
-        Ok(Row {
-            hash: row.text(hash).to_owned(),
-            group: row.text(group).to_owned(),
-            op: row.text(op).to_owned(),
-            seed: row.whole(seed)?,
-            train_fraction: row.number(train_fraction)?,
-            intervention: row.text(intervention).to_owned(),
-            grokked: row.number(t_grok)?.is_some(),
-            norm_init: row.number(norm_init)?,
-        })
-    };
-    table.rows().map(row).collect()
 }
 
 #[cfg(test)]
@@ -266,6 +241,6 @@ mod tests {
         fs::remove_file(dir.join("curves/aa-s0.csv")).unwrap();
         fails(&dir, &["curves/aa-s0.csv"]);
         fs::write(dir.join("runs.csv"), format!("{HEADER}\na,b\n")).unwrap();
-        fails(&dir, &["runs.csv, line 2: 2 cells"]);
+        fails(&dir, &["runs.csv: line 2: 2 cells"]);
     }
 }

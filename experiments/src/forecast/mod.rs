@@ -24,4 +24,3 @@ pub mod library;
 pub mod power_law;
 pub mod predictor;
 pub mod reference;
-mod table;

@@ -42,14 +42,14 @@ impl Interventions {
         }
     }
 
-    /// Reads what they need of earlier runs: the norms of the baseline, below `runs` or in recorded
-    /// results.
+    /// Reads what they need of earlier runs: the norms of the baseline, below `runs` or in what studies have
+    /// recorded below `results`.
     ///
     /// # Errors
     /// If there is no such run.
-    pub fn find_baseline(&mut self, config: &Config, runs: &Path) -> Result<()> {
+    pub fn find_baseline(&mut self, config: &Config, runs: &Path, results: &Path) -> Result<()> {
         if let (Some(norm), Some(baseline)) = (&mut self.norm, config.baseline()) {
-            norm.follow(norm::find(&baseline, runs).context("intervene.norm")?);
+            norm.follow(norm::find(&baseline, runs, results).context("intervene.norm")?);
         }
         Ok(())
     }

@@ -86,11 +86,11 @@ impl Trajectory {
 }
 
 /// The norms of a baseline's run: of its folder below `runs`, or else of a recorded curve,
-/// `results/*/curves/<run id>.csv`.
+/// `<results>/*/curves/<run id>.csv`.
 ///
 /// # Errors
 /// If there is neither, or one that cannot be read, or the run is not finished.
-pub fn find(baseline: &Config, runs: &Path) -> Result<Trajectory> {
+pub fn find(baseline: &Config, runs: &Path, results: &Path) -> Result<Trajectory> {
     let id = baseline.run_id();
     let folder = runs.join(&baseline.name).join(&id);
     let metrics = folder.join("metrics.jsonl");
@@ -100,7 +100,7 @@ pub fn find(baseline: &Config, runs: &Path) -> Result<Trajectory> {
         let trajectory = Trajectory::new(history.column("norm"));
         return trajectory.with_context(|| metrics.display().to_string());
     }
-    if let Some(curve) = recorded_curve(Path::new("results"), &id) {
+    if let Some(curve) = recorded_curve(results, &id) {
         let text = fs::read_to_string(&curve)
             .with_context(|| format!("cannot read {}", curve.display()))?;
         return from_curve(&text).with_context(|| curve.display().to_string());
@@ -109,9 +109,10 @@ pub fn find(baseline: &Config, runs: &Path) -> Result<Trajectory> {
         bail!("the baseline is not finished; go on with: plateau resume {}", folder.display());
     }
     bail!(
-        "the baseline's run is missing, {}, and so is results/*/curves/{id}.csv; make it first: this \
-         experiment without [intervene], under the name {:?}",
+        "the baseline's run is missing, {}, and so is {}/*/curves/{id}.csv; make it first: this experiment \
+         without [intervene], under the name {:?}",
         folder.display(),
+        results.display(),
         baseline.name
     )
 }

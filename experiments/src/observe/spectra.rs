@@ -3,7 +3,8 @@
 //!
 //! A reading is named `spectral/<set>/<hook>/<centred|uncentred>/normalised_entropy`, where the set is
 //! `batch` (the training step's own activations), `train` or `test` (the fixed probes). The fixed probes
-//! have a `participation_ratio`, (Σλ)²/Σλ², too, and the train probe a `fourier` (`fourier.rs`).
+//! have an `effective_rank`, exp H, and a `participation_ratio`, (Σλ)²/Σλ², too, and the train probe a
+//! `fourier` (`fourier.rs`).
 
 use super::fourier::{LEADING, alignment};
 use autograd::Var;
@@ -96,8 +97,12 @@ impl Spectra {
             for centring in [Centring::Centred, Centring::Uncentred] {
                 let spectrum = hook.meter.spectrum(centring)?;
                 log.push((key(set, &hook.name, centring), spectrum.normalised_entropy));
-                let ratio = reading(set, &hook.name, centring, "participation_ratio");
-                log.push((ratio, spectrum.participation_ratio));
+                for (what, value) in [
+                    ("effective_rank", spectrum.effective_rank),
+                    ("participation_ratio", spectrum.participation_ratio),
+                ] {
+                    log.push((reading(set, &hook.name, centring, what), value));
+                }
             }
         }
         Ok(())

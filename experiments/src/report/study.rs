@@ -11,6 +11,7 @@ pub use markdown::{verdicts_markdown, with_verdicts};
 use super::chart::escape;
 use super::figure::{Drawing, HEIGHT, columns};
 use super::page::{figures, start, whole};
+use crate::record::provenance::{self, Provenance};
 use crate::record::{Results, Row};
 use crate::run::write_whole;
 use crate::stats::Estimate;
@@ -458,11 +459,19 @@ pub fn write(dir: &Path, graded: &[Graded]) -> Result<PathBuf> {
     let heading = HEADINGS.iter().find(|(name, _, _)| *name == study.name);
     let &(_, title, about) = heading.unwrap_or(&(study.name, study.name, ""));
     let dirty = if env!("PLATEAU_DIRTY") == "true" { ", changed since" } else { "" };
-    let made = [
+    let origins = provenance::read(dir)?;
+    let mut made = vec![
         ("runs", format!("plateau study {} --scale {}", study.name, scale.name())),
         ("page", format!("plateau report results/{}", study.folder(scale))),
-        ("commit", format!("{}{dirty}", env!("PLATEAU_COMMIT"))),
+        ("page made at commit", format!("{}{dirty}", env!("PLATEAU_COMMIT"))),
     ];
+    if !origins.is_empty() {
+        made.push((
+            "runs made at commit",
+            counts(origins.iter().map(Provenance::build), rows.len()),
+        ));
+        made.push(("on", counts(origins.iter().map(|made| made.cpu.clone()), rows.len())));
+    }
     let folders = run_folders(dir);
     let page = html(&Page {
         title,
@@ -480,6 +489,26 @@ pub fn write(dir: &Path, graded: &[Graded]) -> Result<PathBuf> {
     let path = dir.join("report.html");
     write_whole(&path, page.as_bytes())?;
     Ok(path)
+}
+
+/// How many of so many runs each value stands for, most first: `a (7 runs), b (1 run), not noted (2 runs)`.
+fn counts(values: impl Iterator<Item = String>, runs: usize) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for value in values {
+        match counts.iter_mut().find(|(known, _)| *known == value) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((value, 1)),
+        }
+    }
+    counts.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
+    let noted: usize = counts.iter().map(|(_, count)| count).sum();
+    if noted < runs {
+        counts.push(("not noted".to_owned(), runs - noted));
+    }
+    let words = |(value, count): &(String, usize)| {
+        format!("{value} ({count} run{})", if *count == 1 { "" } else { "s" })
+    };
+    counts.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
 /// The run folders in `runs` beside `results`: the name of each, and its path from a study's results.

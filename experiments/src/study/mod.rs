@@ -18,7 +18,7 @@ use crate::cli::{clock, say, stop_on_ctrl_c, tell};
 use crate::config::Config;
 use crate::observe::evaluate::Evaluator;
 use crate::pool;
-use crate::record::{Results, Row};
+use crate::record::{RESULTS, Results, Row};
 use crate::report::{self, page::whole};
 use crate::seed::Seed;
 use crate::sweep::line::{self, Line};
@@ -99,7 +99,7 @@ pub struct StudyArgs {
     #[arg(long, default_value = "runs")]
     out: PathBuf,
     /// The folder that results are kept in.
-    #[arg(long, default_value = "results")]
+    #[arg(long, default_value = RESULTS)]
     results: PathBuf,
     /// Removes the checkpoints of runs that are recorded.
     #[arg(long)]
@@ -161,7 +161,10 @@ pub fn run(args: &StudyArgs) -> Result<ExitCode> {
     match (failed, elsewhere) {
         (0, 0) => Ok(ExitCode::SUCCESS),
         (0, _) => {
-            bail!("{elsewhere} runs are being made by another process: start again when it is done")
+            bail!(
+                "{elsewhere} runs are being made by another process or need one that is: start again when \
+                 it is done"
+            )
         }
         _ => bail!("{failed} of {} runs failed, see above", plan.len()),
     }

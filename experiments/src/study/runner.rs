@@ -4,7 +4,7 @@
 //! waiting → running → recorded          its row is in runs.csv
 //!                   ↘ failed            its sentence; the others go on
 //!                   ↘ stopped           Ctrl-C: a checkpoint, to go on from
-//!                   ↘ elsewhere         another process holds its folder
+//!                   ↘ elsewhere         another process holds its folder, or that of one that it needs
 //! ```
 //!
 //! A run that needs another's trajectory waits until that one is recorded, and fails with it. Killed at
@@ -14,6 +14,7 @@ use super::display::{Board, Display, REDRAW};
 use super::plan::Planned;
 use crate::cli::tell;
 use crate::profile::Profile;
+use crate::record::provenance::Provenance;
 use crate::record::{Record, Results};
 use crate::run::RunError;
 use crate::run::folder::RunFolder;
@@ -54,7 +55,7 @@ pub enum Status {
     Failed(String),
     /// It was stopped, with a checkpoint.
     Stopped,
-    /// Another process is making it.
+    /// Another process is making it, or what it needs.
     Elsewhere,
 }
 
@@ -87,14 +88,13 @@ impl Queue<'_> {
                     continue;
                 }
                 let needed = self.plan[place].needs;
-                let without = |what| {
-                    let needed = self.plan[needed.expect("it has a state")].label();
-                    Status::Failed(format!("it needs {needed}, {what}"))
-                };
                 let status = match needed.map(|needed| &all[needed]) {
                     None | Some(Status::Recorded) => Status::Running,
-                    Some(Status::Failed(_)) => without("which failed"),
-                    Some(Status::Elsewhere) => without("which another process is making"),
+                    Some(Status::Failed(_)) => {
+                        let needed = self.plan[needed.expect("it has a state")].label();
+                        Status::Failed(format!("it needs {needed}, which failed"))
+                    }
+                    Some(Status::Elsewhere) => Status::Elsewhere,
                     Some(Status::Waiting | Status::Running | Status::Stopped) => {
                         blocked = true;
                         continue;
@@ -213,8 +213,8 @@ pub fn collect(plan: &[Planned], results: &Results, out: &Path) -> Result<(usize
             _ => anyhow::Ok(None),
         };
         match of_folder() {
-            Ok(Some(record)) => {
-                results.add(&record)?;
+            Ok(Some((record, made))) => {
+                results.add(&record, &made)?;
                 found += 1;
             }
             Ok(None) => {}
@@ -243,6 +243,7 @@ fn one(
             threads: 1,
             command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
             profile: Profile::default(),
+            results: results.dir().parent().unwrap_or(results.dir()),
             stop: how.stop,
             note: &|sentence| drop(events.send(Event::Said(place, sentence.to_owned()))),
             progress: &|progress| board.note(place, progress),
@@ -250,7 +251,8 @@ fn one(
         if let Outcome::Stopped(_) = train::run(&run.config, &folder, &conduct)? {
             return Ok(Status::Stopped);
         }
-        results.add(&record(folder.path(), run)?)?;
+        let (record, made) = record(folder.path(), run)?;
+        results.add(&record, &made)?;
         if how.tidy {
             tidy(how.out, run);
         }
@@ -273,11 +275,13 @@ fn tidy(out: &Path, run: &Planned) {
         let _ = fs::remove_file(file.path());
     }
 }
-/// The record of a planned run.
-fn record(dir: &Path, planned: &Planned) -> Result<Record> {
+
+/// The record of a planned run, and who made it.
+fn record(dir: &Path, planned: &Planned) -> Result<(Record, Provenance)> {
     let record = Record::read(dir, planned.group, planned.intervention)?;
     if (record.row.hash.as_str(), record.row.seed) != (&planned.hash, planned.config.seed) {
         bail!("{}: is not the run {}", dir.display(), planned.config.run_id());
     }
-    Ok(record)
+    let made = Provenance::read(dir, &record.row)?;
+    Ok((record, made))
 }

@@ -652,7 +652,18 @@ fn a_folder_of_results_is_rebuilt_with_nothing_but_its_records() {
     let dir = root.join("results/entropy");
     let row = Row { group: "add".into(), ..rows()[0].clone() };
     let results = Results::new(&dir);
-    results.add(&Record { row: row.clone(), curves: Vec::new() }).unwrap();
+    let made = Provenance {
+        hash: row.hash.clone(),
+        seed: row.seed,
+        commit: "0123456789ab".into(),
+        dirty: true,
+        rustc: "rustc 1.0".into(),
+        cpu: "a <fast> CPU".into(),
+        simd: "avx2".into(),
+        command: vec!["plateau".into(), "study".into()],
+        started: "2026-01-01T00:00:00Z".into(),
+    };
+    results.add(&Record { row: row.clone(), curves: Vec::new() }, &made).unwrap();
     fs::create_dir_all(root.join(format!("runs/entropy-paper-add/{}-s{}", row.hash, row.seed)))
         .unwrap();
     assert!(is_results(&dir) && !is_results(&root));
@@ -661,6 +672,10 @@ fn a_folder_of_results_is_rebuilt_with_nothing_but_its_records() {
     let page = fs::read_to_string(&path).unwrap();
     let link = format!("href=\"../../runs/entropy-paper-add/{}-s{}/\"", row.hash, row.seed);
     assert!(page.contains(&link) && page.contains("at laptop scale"));
+    assert!(
+        page.contains("0123456789ab, changed (1 run)")
+            && page.contains("a &lt;fast&gt; CPU (1 run)")
+    );
     assert!(dir.join("verdicts.json").is_file());
     write(&dir, &graded).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), page, "nothing of the hour is in it");

@@ -8,7 +8,8 @@ use crate::forecast::contest::{
 };
 use crate::forecast::curve::Curve;
 use crate::forecast::predictor::{Feature, Fitted, Predictor};
-use crate::record::{Evaluation, Record};
+use crate::forecast::reference::{Forecast, Reference};
+use crate::record::Record;
 use crate::stats::{BOOTSTRAP, Bootstrap, Estimate, mean};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, below, controls, count, mean_of,
@@ -22,22 +23,33 @@ const USEFUL: std::ops::Range<f64> = 1000.0..4000.0;
 
 /// Runs as the forecaster sees them.
 pub(super) fn forecast_curves(records: &[&Record]) -> Vec<Curve> {
-    let of = |record: &&Record| {
-        let column = |reading: fn(&Evaluation) -> Option<f64>| {
-            record.curves.iter().map(|e| reading(e).unwrap_or(f64::NAN)).collect()
-        };
-        Curve {
-            seed: record.row.seed,
-            step: record.curves.iter().map(|e| e.step).collect(),
-            entropy: column(|e| e.entropy),
-            train_acc: column(|e| e.train_acc),
-            test_acc: column(|e| e.test_acc),
-            train_loss: column(|e| e.train_loss),
-            test_loss: column(|e| e.test_loss),
-            norm: column(|e| e.norm),
-        }
-    };
+    let of = |record: &&Record| Curve::from_evaluations(record.row.seed, &record.curves);
     records.iter().map(of).collect()
+}
+
+/// How often the forecaster, which has learnt from these runs and from controls of the *other* kinds, names
+/// a date at some evaluation of a control that never groks.
+fn dates_for_controls(evidence: &Evidence, curves: &[Curve]) -> String {
+    let mut words = Vec::new();
+    for kind in CONTROLS {
+        let of = |kind: &str| -> Vec<Curve> {
+            let never = evidence.group(kind).iter().filter(|r| r.row.t_grok.is_none());
+            forecast_curves(&never.collect::<Vec<_>>())
+        };
+        let others: Vec<Curve> =
+            CONTROLS.iter().filter(|other| **other != kind).flat_map(|other| of(other)).collect();
+        let Some(reference) = Reference::fit(curves, &others) else { continue };
+        let dated = |run: &Curve| {
+            let seen = |n| reference.forecast(&run.first(n));
+            (1..=run.len()).any(|n| matches!(seen(n), Forecast::Expected { .. }))
+        };
+        let runs = of(kind);
+        if !runs.is_empty() {
+            let count = runs.iter().filter(|run| dated(run)).count();
+            words.push(format!("{kind} {count} of {}", runs.len()));
+        }
+    }
+    if words.is_empty() { "no control was run".to_owned() } else { words.join(", ") }
 }
 
 /// Mean error within each seed where so many steps are left, by curve.
@@ -166,12 +178,14 @@ pub(super) fn power_law(evidence: &Evidence) -> Finding {
         seeds: add.len(),
         controls: format!(
             "with 1,000 to 4,000 steps left: saying now errs by {}, the other seeds' mean T_grok by {}; the \
-             law minus these {} and {}; at the last evaluation now errs by {} %",
+             law minus these {} and {}; at the last evaluation now errs by {} %; a date is named at some \
+             evaluation of a run that never groks: {}",
             show(mean_error(&now), 0),
             show(mean_error(&mean_time), 0),
             show(over_now, 0),
             show(over_mean, 0),
             show(percent(error_at_last(&predict_left_out(&curves, Predictor::Now), &BOOTSTRAP)), 2),
+            dates_for_controls(evidence, &curves),
         ),
         verdict,
         why: match (beats, theirs) {
