@@ -28,13 +28,15 @@ fn study(dir: &Path, op: &str, fraction: f64, norm: f64) {
             t_grok + 1000
         )
         .unwrap();
-        let mut curve = "step,train_loss,train_acc,test_loss,test_acc,norm,entropy\n".to_string();
+        let mut curve = "step,train_loss,train_acc,test_loss,test_acc,norm,entropy,entropy_test,\
+            participation_ratio,fourier,norm_embed,norm_attn,norm_mlp,norm_unembed,norm_ln\n"
+            .to_string();
         for step in (0..=t_grok + 1000).step_by(100) {
             let left = t_grok as f64 - step as f64;
             let train = if step >= 300 { 1.0 } else { 0.3 };
             let test = if left <= 0.0 { 1.0 } else { 0.02 };
-            writeln!(curve, "{step},0.1,{train},3,{test},{norm},{}", entropy(left, factor))
-                .unwrap();
+            let entropy = entropy(left, factor);
+            writeln!(curve, "{step},0.1,{train},3,{test},{norm},{entropy},,,,,,,,").unwrap();
         }
         fs::write(results.join(format!("curves/0123456789ab-s{seed}.csv")), curve).unwrap();
     }
