@@ -3,7 +3,7 @@
 use super::phases::{STEPS, across, curves, dots, sentence};
 use crate::record::{Evaluation, Record};
 use crate::stats::{Estimate, MannWhitney, Method, cohens_d, mann_whitney};
-use crate::study::grade::{Evidence, Figure, Finding, Verdict, above, count, mean_of, show};
+use crate::study::grade::{Evidence, Figure, Finding, Verdict, above, mean_of, show};
 
 /// The paper's budget.
 const BUDGET: f64 = 50_000.0;
@@ -63,15 +63,28 @@ fn delay(runs: &[&Record], baselines: &[&Record]) -> Option<Delay> {
 
 impl Delay {
     fn words(&self) -> String {
+        self.words_with(self.test.p)
+    }
+
+    /// The same with a corrected p.
+    fn words_with(&self, p: f64) -> String {
         format!(
-            "{}{} steps, p {} ({}), d {}, {} grok",
+            "{}{} steps, p {}{}, {} of {} grok",
             if self.whole { "" } else { "by steps made " },
             signed(self.mean),
-            p_value(self.test.p),
-            if self.test.method == Method::Exact { "exact" } else { "normal" },
-            self.cohens_d.map_or("none".into(), |d| format!("{d:.2}").replace('-', "−")),
-            count(self.grokked, self.delays.len())
+            p_value(p),
+            self.cohens_d.map_or(String::new(), |d| format!(", d {d:.2}").replace('-', "−")),
+            self.grokked,
+            self.delays.len()
         )
+    }
+
+    /// How its p came about.
+    fn method(&self) -> &'static str {
+        match self.test.method {
+            Method::Exact => "exact",
+            Method::Normal => "by the normal approximation, as steps of evaluations are shared",
+        }
     }
 
     fn later(&self) -> bool {
@@ -152,17 +165,12 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
     };
     let shown = significant.iter().find(|at| higher(at) && specific(at)).or(significant.last());
     let shown = shown.copied().unwrap_or(&found[found.len() / 2]);
-    let words = |(at, p): (&At, &f64)| {
-        format!("α {}: {} (Holm {})", at.alpha, at.mixed.words(), p_value(*p))
-    };
+    let words = |(at, p): (&At, &f64)| format!("α {}: {}", at.alpha, at.mixed.words_with(*p));
     let sham_words = |at: &At| {
         let sham = at.sham.as_ref().map_or("not run".into(), Delay::words);
-        format!(
-            "noise of the same norm, α {}: {sham}; mixing minus noise {}",
-            at.alpha,
-            signed(at.over_sham)
-        )
+        format!("α {}: {sham}, mixing minus noise {}", at.alpha, signed(at.over_sham))
     };
+    let list = |words: Vec<String>| words.join("; ");
     let mut times = Figure {
         title: "T_grok by strength, a dot a seed".into(),
         axes: ["strength α", "T_grok (steps)"],
@@ -191,10 +199,14 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
         }
     }
     Finding {
-        measured: found.iter().zip(&adjusted).map(words).collect::<Vec<_>>().join("; "),
+        measured: list(found.iter().zip(&adjusted).map(words).collect()),
         estimate: shown.mixed.mean,
         seeds: found.iter().map(|at| at.mixed.delays.len()).max().unwrap_or(0),
-        controls: found.iter().map(sham_words).collect::<Vec<_>>().join("; "),
+        controls: format!(
+            "noise of the same norm: {}; p are Mann–Whitney's, {}, those of mixing after Holm's correction",
+            list(found.iter().map(sham_words).collect()),
+            shown.mixed.method()
+        ),
         verdict,
         why: match verdict {
             Verdict::Reproduced => format!(
