@@ -312,6 +312,10 @@ pub(super) fn norm_matched(evidence: &Evidence) -> Finding {
                  does not."
             }
             (false, true) => "The delay stays only where the norm matters.",
+            _ if template.mean.is_some_and(|m| m.value < 0.0) && template.test.p < 0.05 => {
+                "With the norm of the baseline mixed runs of the template grok earlier than the baseline, not \
+                 later; without LayerNorm no delay beyond chance is shown."
+            }
             (false, false) => "With the norm of the baseline no delay beyond chance is shown.",
         }
         .into(),
