@@ -25,6 +25,8 @@ use benches::shapes::{self, Met, distinct};
 use benches::yardstick::{Memory, arithmetic};
 use benches::{noise, on, same_bits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use experiments::intervene::derangement::derange;
+use experiments::seed::Seed;
 use kernels::activation::Act;
 use kernels::adamw::{Step, adamw, adamw_ref};
 use kernels::attention::{attention, attention_backward, attention_backward_ref, attention_ref};
@@ -36,6 +38,12 @@ use kernels::lanes::{self, LANES};
 use kernels::layer_norm::{
     layer_norm, layer_norm_backward, layer_norm_backward_ref, layer_norm_backward_w, layer_norm_ref,
 };
+use kernels::mix::{
+    distance, distance_backward, distance_backward_ref, distance_ref, mix, mix_backward,
+    mix_backward_ref, mix_ref, perturb, perturb_backward_r, perturb_backward_ref,
+    perturb_backward_u, perturb_ref,
+};
+use kernels::norm::{scale, squares};
 use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
 use kernels::{Buffer, Write};
 use std::time::Duration;
@@ -350,6 +358,94 @@ fn gathers(c: &mut Criterion) {
     }
 }
 
+/// What an intervention does to a batch of representations.
+fn mixings(c: &mut Criterion) {
+    const ALPHA: f64 = 0.3;
+    for (rows, cols) in rows_of("mix") {
+        let n = rows * cols;
+        let (x, dy, mut pi) = (noise(n, 1), noise(n, 2), vec![0; rows]);
+        derange(&mut Seed(0).stream("derangement", 0), &mut pi);
+        let name = |kind: &str| format!("rows/{kind}/{rows}x{cols}");
+        let work = Work { read: n + rows, written: n, ops: 2 * n, ..Work::default() };
+        bench(
+            c,
+            &name("mix"),
+            work,
+            vec![zeros(n)],
+            |out| mix(&x, &pi, ALPHA, &mut out[0], cols),
+            |out| mix_ref(&x, &pi, ALPHA, &mut out[0], cols),
+        );
+        bench(
+            c,
+            &name("mix_backward"),
+            work,
+            vec![zeros(n)],
+            |out| mix_backward(&dy, &pi, ALPHA, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                mix_backward_ref(&dy, &pi, ALPHA, &mut out[0], cols);
+            },
+        );
+    }
+    for (rows, cols) in rows_of("distance") {
+        let n = rows * cols;
+        let (x, u, dy, mut pi) = (noise(n, 1), noise(n, 2), noise(n, 3), vec![0; rows]);
+        derange(&mut Seed(0).stream("derangement", 0), &mut pi);
+        let (mut r, dr) = (zeros(rows), noise(rows, 4));
+        distance(&x, &pi, ALPHA, &mut r, cols);
+        let name = |kind: &str| format!("rows/{kind}/{rows}x{cols}");
+        bench(
+            c,
+            &name("distance"),
+            Work { read: n + rows, written: rows, ops: n, ..Work::default() },
+            vec![zeros(rows)],
+            |out| distance(&x, &pi, ALPHA, &mut out[0], cols),
+            |out| distance_ref(&x, &pi, ALPHA, &mut out[0], cols),
+        );
+        bench(
+            c,
+            &name("distance_backward"),
+            Work { read: n + 3 * rows, written: n, ops: 2 * n, ..Work::default() },
+            vec![zeros(n)],
+            |out| distance_backward(&x, &pi, ALPHA, &r, &dr, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                distance_backward_ref(&x, &pi, ALPHA, &r, &dr, &mut out[0], cols);
+            },
+        );
+        bench(
+            c,
+            &name("perturb"),
+            Work { read: 2 * n + rows, written: n, ops: n, ..Work::default() },
+            vec![zeros(n)],
+            |out| perturb(&x, &r, &u, &mut out[0], cols),
+            |out| perturb_ref(&x, &r, &u, &mut out[0], cols),
+        );
+        bench(
+            c,
+            &name("perturb_backward_r"),
+            Work { read: 2 * n, written: rows, ops: n, ..Work::default() },
+            vec![zeros(rows)],
+            |out| perturb_backward_r(&u, &dy, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                perturb_backward_ref(&r, &u, &dy, &mut out[0], &mut zeros(n), cols);
+            },
+        );
+        bench(
+            c,
+            &name("perturb_backward_u"),
+            Work { read: n + rows, written: n, ops: n, ..Work::default() },
+            vec![zeros(n)],
+            |out| perturb_backward_u(&r, &dy, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                perturb_backward_ref(&r, &u, &dy, &mut zeros(rows), &mut out[0], cols);
+            },
+        );
+    }
+}
+
 fn sums(c: &mut Criterion) {
     for (rows, cols) in rows_of("add") {
         let n = rows * cols;
@@ -427,11 +523,54 @@ fn sums(c: &mut Criterion) {
     }
 }
 
-fn optimisers(c: &mut Criterion) {
+/// The elements of each matrix of weights.
+fn weights() -> Vec<usize> {
     let weights =
         |_: &_, met: &Met| met.op.starts_with("linear").then(|| met.inputs[1].0 * met.inputs[1].1);
+    distinct(weights)
+}
+
+/// The length of the parameters, and their rescaling.
+fn norms(c: &mut Criterion) {
+    for n in weights() {
+        let x = noise(n, 1);
+        let wide: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+        // All 64 bits of the sum, half of them in each.
+        let halves = |sum: f64| {
+            let bits = sum.to_bits();
+            [bits >> 32, bits & 0xffff_ffff].map(|half| f32::from_bits(half as u32))
+        };
+        bench(
+            c,
+            &format!("rows/squares/{n}"),
+            // Sixteen elements take two vectors of f64.
+            Work { read: n, written: 2, ops: 2 * n, ..Work::default() },
+            vec![zeros(2)],
+            |out| out[0].copy_from_slice(&halves(squares(&x))),
+            |out| out[0].copy_from_slice(&halves(lanes::dot_ref(&wide, &wide))),
+        );
+        // There and back, or the numbers would leave the range of f32.
+        let (mut ours, mut reference) = (1.5, 1.5);
+        bench(
+            c,
+            &format!("rows/scale/{n}"),
+            Work { updated: n, ops: n, ..Work::default() },
+            vec![x.clone()],
+            |out| {
+                scale(&mut out[0], ours);
+                ours = 1.0 / ours;
+            },
+            |out| {
+                (0..n).for_each(|i| out[0][i] *= reference);
+                reference = 1.0 / reference;
+            },
+        );
+    }
+}
+
+fn optimisers(c: &mut Criterion) {
     let step = |t| Step { lr: 1e-3, betas: (0.9, 0.98), eps: 1e-8, weight_decay: 1.0, t };
-    for n in distinct(weights) {
+    for n in weights() {
         let g = noise(n, 1);
         bench(
             c,
@@ -486,6 +625,7 @@ criterion_group! {
         .nresamples(1000)
         .warm_up_time(Duration::from_millis(20))
         .measurement_time(Duration::from_millis(50));
-    targets = activations, softmaxes, layer_norms, attentions, gathers, sums, optimisers, elementaries
+    targets = activations, softmaxes, layer_norms, attentions, gathers, mixings, sums, norms,
+        optimisers, elementaries
 }
 criterion_main!(benches);

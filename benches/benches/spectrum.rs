@@ -4,8 +4,11 @@
 //! `cargo bench -p plateau-benches --bench spectrum`. The `eigenvalues` group is the measurement
 //! behind `kernels::spectrum`'s choice between Householder and Lanczos.
 
+use benches::shapes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use experiments::observe::fourier::LEADING;
 use kernels::covariance::Covariance;
+use kernels::eigenvectors::leading;
 use kernels::lanczos::Lanczos;
 use kernels::spectrum::{Centring, SpectrumMeter};
 use kernels::tridiagonal::Tridiagonal;
@@ -86,6 +89,22 @@ fn eigenvalues(c: &mut Criterion) {
     }
 }
 
+/// Those that the Fourier alignment asks for, of the probes' covariances.
+fn eigenvectors(c: &mut Criterion) {
+    let mut group = c.benchmark_group("eigenvectors");
+    for (rows, dim) in shapes::probes() {
+        let full = matrix(rows, dim);
+        let (mut work, mut tridiagonal) = (full.clone(), Tridiagonal::new(dim));
+        let id = BenchmarkId::new(format!("leading-{LEADING}"), format!("{dim}/1"));
+        group.bench_function(id, |b| {
+            b.iter(|| {
+                work.copy_from_slice(&full);
+                leading(&mut tridiagonal, &mut work, LEADING).map(|x| x.0[0])
+            });
+        });
+    }
+}
+
 fn meter(c: &mut Criterion) {
     let mut group = c.benchmark_group("spectrum");
     let (data, mut meter) = (noise(512, 128), SpectrumMeter::new(128));
@@ -136,5 +155,5 @@ fn entropy(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, covariance, eigenvalues, meter, entropy);
+criterion_group!(benches, covariance, eigenvalues, eigenvectors, meter, entropy);
 criterion_main!(benches);
