@@ -6,9 +6,8 @@
 //! ```text
 //! plateau/1, plateau/2   the kernel, on one thread and two
 //! reference/1            its plain-loop twin, whose bits it has: compared before anything is timed
-//! bandwidth/1            a triad that moves as many bytes in a working set as large; a copy where no more
-//!                        is read than written, a sum where hardly anything is written, an update in
-//!                        place where the kernel does that
+//! bandwidth/1            loops that read, write and update as many values in a working set as large, and
+//!                        do nothing else: what has to be moved, once, however often the kernel does it
 //! arithmetic/1           as many fused multiply-adds, on registers, as the kernel does operations
 //! ```
 //! The slower of the last two is the bound of the kernel, and its share of the bound the figure to
@@ -46,6 +45,7 @@ use kernels::mix::{
 use kernels::norm::{scale, squares};
 use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
 use kernels::{Buffer, Write};
+use std::collections::HashSet;
 use std::time::Duration;
 use wide::f32x16;
 
@@ -57,8 +57,6 @@ struct Work {
     written: usize,
     updated: usize,
     ops: usize,
-    /// Values that it works on, where that is not the sum of these.
-    held: usize,
 }
 
 /// What a division and a square root take, in slots.
@@ -95,12 +93,9 @@ fn bench(
         same_bits(name, ours, reference);
     }
 
-    let Work { read, written, updated, ops, held } = work;
-    let touched = 4 * if held > 0 { held } else { read + written + updated };
+    let Work { read, written, updated, ops } = work;
     let bytes = 4 * (read + written + 2 * updated);
-    let only_reads = written + updated < read / 8;
-    let two_arrays = updated > 0 || read <= written;
-    let mut memory = Memory::new(if two_arrays { touched * 3 / 2 } else { touched });
+    let mut memory = Memory::new(4 * (read + written + updated));
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Bytes(bytes as u64));
     for threads in [1, 2] {
@@ -109,14 +104,7 @@ fn bench(
         });
     }
     group.bench_function("bandwidth/1", |b| {
-        on(1, || {
-            b.iter(|| match (updated, only_reads) {
-                (0, true) => memory.read(bytes),
-                (0, false) if read <= written => memory.copy(bytes),
-                (0, false) => memory.triad(bytes),
-                _ => memory.update(bytes),
-            });
-        });
+        on(1, || b.iter(|| memory.move_values(read, written, updated)));
     });
     group.bench_function("arithmetic/1", |b| on(1, || b.iter(|| arithmetic(ops as u64))));
     group.bench_function("reference/1", |b| b.iter(|| reference(&mut expected)));
@@ -334,12 +322,11 @@ fn gathers(c: &mut Criterion) {
     for ((entries, cols), rows) in distinct(met) {
         let (n, table) = (rows * cols, entries * cols);
         let (x, dy, index) = (noise(table, 1), noise(n, 2), indices(rows, entries));
-        // An entry can stay in registers only while the index repeats it.
-        let updated = cols * (1 + index.windows(2).filter(|pair| pair[0] != pair[1]).count());
+        let met = cols * index.iter().collect::<HashSet<_>>().len();
         bench(
             c,
             &format!("rows/gather/{entries}to{rows}x{cols}"),
-            Work { read: table.min(n) + rows, written: n, ..Work::default() },
+            Work { read: met + rows, written: n, ..Work::default() },
             vec![zeros(n)],
             |out| gather(&x, &index, &mut out[0], cols),
             |out| gather_ref(&x, &index, &mut out[0], cols),
@@ -347,7 +334,7 @@ fn gathers(c: &mut Criterion) {
         bench(
             c,
             &format!("rows/scatter/{rows}to{entries}x{cols}"),
-            Work { read: n + rows, updated, ops: n, held: n + rows + table, ..Work::default() },
+            Work { read: n + rows, written: table, ops: n, ..Work::default() },
             vec![zeros(table)],
             |out| scatter(&dy, &index, &mut out[0], cols, Write::Set),
             |out| {
