@@ -6,9 +6,8 @@
 //! ```text
 //! plateau/1, plateau/2   the kernel, on one thread and two
 //! reference/1            its plain-loop twin, whose bits it has: compared before anything is timed
-//! bandwidth/1            a triad that moves as many bytes in a working set as large; a copy where no more
-//!                        is read than written, a sum where hardly anything is written, an update in
-//!                        place where the kernel does that
+//! bandwidth/1            loops that read, write and update as many values in a working set as large, and
+//!                        do nothing else: what has to be moved, once, however often the kernel does it
 //! arithmetic/1           as many fused multiply-adds, on registers, as the kernel does operations
 //! ```
 //! The slower of the last two is the bound of the kernel, and its share of the bound the figure to
@@ -25,9 +24,12 @@ use benches::shapes::{self, Met, distinct};
 use benches::yardstick::{Memory, arithmetic};
 use benches::{noise, on, same_bits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use experiments::intervene::derangement::derange;
+use experiments::seed::Seed;
 use kernels::activation::Act;
 use kernels::adamw::{Step, adamw, adamw_ref};
 use kernels::attention::{attention, attention_backward, attention_backward_ref, attention_ref};
+use kernels::block::{self, Block};
 use kernels::columns::{column_sums, column_sums_ref};
 use kernels::cross_entropy::{cross_entropy, cross_entropy_backward, cross_entropy_ref};
 use kernels::elementary;
@@ -36,10 +38,16 @@ use kernels::lanes::{self, LANES};
 use kernels::layer_norm::{
     layer_norm, layer_norm_backward, layer_norm_backward_ref, layer_norm_backward_w, layer_norm_ref,
 };
+use kernels::mix::{
+    distance, distance_backward, distance_backward_ref, distance_ref, mix, mix_backward,
+    mix_backward_ref, mix_ref, perturb, perturb_backward_r, perturb_backward_ref,
+    perturb_backward_u, perturb_ref,
+};
+use kernels::norm::{scale, squares};
 use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
 use kernels::{Buffer, Write};
+use std::collections::HashSet;
 use std::time::Duration;
-use wide::f32x16;
 
 /// What a kernel must move and do, in values and in operations.
 #[derive(Clone, Copy, Default)]
@@ -49,8 +57,6 @@ struct Work {
     written: usize,
     updated: usize,
     ops: usize,
-    /// Values that it works on, where that is not the sum of these.
-    held: usize,
 }
 
 /// What a division and a square root take, in slots.
@@ -87,12 +93,9 @@ fn bench(
         same_bits(name, ours, reference);
     }
 
-    let Work { read, written, updated, ops, held } = work;
-    let touched = 4 * if held > 0 { held } else { read + written + updated };
+    let Work { read, written, updated, ops } = work;
     let bytes = 4 * (read + written + 2 * updated);
-    let only_reads = written + updated < read / 8;
-    let two_arrays = updated > 0 || read <= written;
-    let mut memory = Memory::new(if two_arrays { touched * 3 / 2 } else { touched });
+    let mut memory = Memory::new(4 * (read + written + updated));
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Bytes(bytes as u64));
     for threads in [1, 2] {
@@ -101,14 +104,7 @@ fn bench(
         });
     }
     group.bench_function("bandwidth/1", |b| {
-        on(1, || {
-            b.iter(|| match (updated, only_reads) {
-                (0, true) => memory.read(bytes),
-                (0, false) if read <= written => memory.copy(bytes),
-                (0, false) => memory.triad(bytes),
-                _ => memory.update(bytes),
-            });
-        });
+        on(1, || b.iter(|| memory.move_values(read, written, updated)));
     });
     group.bench_function("arithmetic/1", |b| on(1, || b.iter(|| arithmetic(ops as u64))));
     group.bench_function("reference/1", |b| b.iter(|| reference(&mut expected)));
@@ -326,12 +322,11 @@ fn gathers(c: &mut Criterion) {
     for ((entries, cols), rows) in distinct(met) {
         let (n, table) = (rows * cols, entries * cols);
         let (x, dy, index) = (noise(table, 1), noise(n, 2), indices(rows, entries));
-        // An entry can stay in registers only while the index repeats it.
-        let updated = cols * (1 + index.windows(2).filter(|pair| pair[0] != pair[1]).count());
+        let met = cols * index.iter().collect::<HashSet<_>>().len();
         bench(
             c,
             &format!("rows/gather/{entries}to{rows}x{cols}"),
-            Work { read: table.min(n) + rows, written: n, ..Work::default() },
+            Work { read: met + rows, written: n, ..Work::default() },
             vec![zeros(n)],
             |out| gather(&x, &index, &mut out[0], cols),
             |out| gather_ref(&x, &index, &mut out[0], cols),
@@ -339,12 +334,100 @@ fn gathers(c: &mut Criterion) {
         bench(
             c,
             &format!("rows/scatter/{rows}to{entries}x{cols}"),
-            Work { read: n + rows, updated, ops: n, held: n + rows + table, ..Work::default() },
+            Work { read: n + rows, written: table, ops: n, ..Work::default() },
             vec![zeros(table)],
             |out| scatter(&dy, &index, &mut out[0], cols, Write::Set),
             |out| {
                 out[0].fill(0.0);
                 scatter_ref(&dy, &index, &mut out[0], cols);
+            },
+        );
+    }
+}
+
+/// What an intervention does to a batch of representations.
+fn mixings(c: &mut Criterion) {
+    const ALPHA: f64 = 0.3;
+    for (rows, cols) in rows_of("mix") {
+        let n = rows * cols;
+        let (x, dy, mut pi) = (noise(n, 1), noise(n, 2), vec![0; rows]);
+        derange(&mut Seed(0).stream("derangement", 0), &mut pi);
+        let name = |kind: &str| format!("rows/{kind}/{rows}x{cols}");
+        let work = Work { read: n + rows, written: n, ops: 2 * n, ..Work::default() };
+        bench(
+            c,
+            &name("mix"),
+            work,
+            vec![zeros(n)],
+            |out| mix(&x, &pi, ALPHA, &mut out[0], cols),
+            |out| mix_ref(&x, &pi, ALPHA, &mut out[0], cols),
+        );
+        bench(
+            c,
+            &name("mix_backward"),
+            work,
+            vec![zeros(n)],
+            |out| mix_backward(&dy, &pi, ALPHA, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                mix_backward_ref(&dy, &pi, ALPHA, &mut out[0], cols);
+            },
+        );
+    }
+    for (rows, cols) in rows_of("distance") {
+        let n = rows * cols;
+        let (x, u, dy, mut pi) = (noise(n, 1), noise(n, 2), noise(n, 3), vec![0; rows]);
+        derange(&mut Seed(0).stream("derangement", 0), &mut pi);
+        let (mut r, dr) = (zeros(rows), noise(rows, 4));
+        distance(&x, &pi, ALPHA, &mut r, cols);
+        let name = |kind: &str| format!("rows/{kind}/{rows}x{cols}");
+        bench(
+            c,
+            &name("distance"),
+            Work { read: n + rows, written: rows, ops: n, ..Work::default() },
+            vec![zeros(rows)],
+            |out| distance(&x, &pi, ALPHA, &mut out[0], cols),
+            |out| distance_ref(&x, &pi, ALPHA, &mut out[0], cols),
+        );
+        bench(
+            c,
+            &name("distance_backward"),
+            Work { read: n + 3 * rows, written: n, ops: 2 * n, ..Work::default() },
+            vec![zeros(n)],
+            |out| distance_backward(&x, &pi, ALPHA, &r, &dr, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                distance_backward_ref(&x, &pi, ALPHA, &r, &dr, &mut out[0], cols);
+            },
+        );
+        bench(
+            c,
+            &name("perturb"),
+            Work { read: 2 * n + rows, written: n, ops: n, ..Work::default() },
+            vec![zeros(n)],
+            |out| perturb(&x, &r, &u, &mut out[0], cols),
+            |out| perturb_ref(&x, &r, &u, &mut out[0], cols),
+        );
+        bench(
+            c,
+            &name("perturb_backward_r"),
+            Work { read: 2 * n, written: rows, ops: n, ..Work::default() },
+            vec![zeros(rows)],
+            |out| perturb_backward_r(&u, &dy, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                perturb_backward_ref(&r, &u, &dy, &mut out[0], &mut zeros(n), cols);
+            },
+        );
+        bench(
+            c,
+            &name("perturb_backward_u"),
+            Work { read: n + rows, written: n, ops: n, ..Work::default() },
+            vec![zeros(n)],
+            |out| perturb_backward_u(&r, &dy, &mut out[0], cols, Write::Set),
+            |out| {
+                out[0].fill(0.0);
+                perturb_backward_ref(&r, &u, &dy, &mut zeros(rows), &mut out[0], cols);
             },
         );
     }
@@ -427,11 +510,54 @@ fn sums(c: &mut Criterion) {
     }
 }
 
-fn optimisers(c: &mut Criterion) {
+/// The elements of each matrix of weights.
+fn weights() -> Vec<usize> {
     let weights =
         |_: &_, met: &Met| met.op.starts_with("linear").then(|| met.inputs[1].0 * met.inputs[1].1);
+    distinct(weights)
+}
+
+/// The length of the parameters, and their rescaling.
+fn norms(c: &mut Criterion) {
+    for n in weights() {
+        let x = noise(n, 1);
+        let wide: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+        // All 64 bits of the sum, half of them in each.
+        let halves = |sum: f64| {
+            let bits = sum.to_bits();
+            [bits >> 32, bits & 0xffff_ffff].map(|half| f32::from_bits(half as u32))
+        };
+        bench(
+            c,
+            &format!("rows/squares/{n}"),
+            // Sixteen elements take two vectors of f64.
+            Work { read: n, written: 2, ops: 2 * n, ..Work::default() },
+            vec![zeros(2)],
+            |out| out[0].copy_from_slice(&halves(squares(&x))),
+            |out| out[0].copy_from_slice(&halves(lanes::dot_ref(&wide, &wide))),
+        );
+        // There and back, or the numbers would leave the range of f32.
+        let (mut ours, mut reference) = (1.5, 1.5);
+        bench(
+            c,
+            &format!("rows/scale/{n}"),
+            Work { updated: n, ops: n, ..Work::default() },
+            vec![x.clone()],
+            |out| {
+                scale(&mut out[0], ours);
+                ours = 1.0 / ours;
+            },
+            |out| {
+                (0..n).for_each(|i| out[0][i] *= reference);
+                reference = 1.0 / reference;
+            },
+        );
+    }
+}
+
+fn optimisers(c: &mut Criterion) {
     let step = |t| Step { lr: 1e-3, betas: (0.9, 0.98), eps: 1e-8, weight_decay: 1.0, t };
-    for n in distinct(weights) {
+    for n in weights() {
         let g = noise(n, 1);
         bench(
             c,
@@ -450,30 +576,32 @@ fn optimisers(c: &mut Criterion) {
     }
 }
 
-/// exp, ln, tanh and erf: sixteen lanes against one.
+/// exp, ln, tanh and erf: several vectors side by side, as kernels call them, against one number.
 fn elementaries(c: &mut Criterion) {
-    type Both = (&'static str, f64, fn(f32x16) -> f32x16, fn(f32) -> f32);
-    const FUNCTIONS: [Both; 5] = [
-        ("exp", EXP, elementary::exp, elementary::exp),
-        ("ln", LN, elementary::ln, elementary::ln),
-        ("ln_1p", LN_1P, elementary::ln_1p, elementary::ln_1p),
-        ("tanh", TANH, elementary::tanh, elementary::tanh),
-        ("erf", ERF, elementary::erf, elementary::erf),
-    ];
+    /// Vectors side by side: with fewer they wait for themselves, more do not fit the registers.
+    type Several = Block<6>;
+    type Both = (&'static str, f64, fn(&[f32], &mut [f32]), fn(f32) -> f32);
+    macro_rules! both {
+        ($name:ident, $slots:expr) => {
+            (
+                stringify!($name),
+                $slots,
+                |x, y| block::map([x], y, Write::Set, |[x]: [Several; 1], _| elementary::$name(x)),
+                elementary::$name,
+            )
+        };
+    }
+    const FUNCTIONS: [Both; 5] =
+        [both!(exp, EXP), both!(ln, LN), both!(ln_1p, LN_1P), both!(tanh, TANH), both!(erf, ERF)];
     const N: usize = 4096; // stays in L1
     let x: Vec<f32> = noise(N, 1).iter().map(|x| 0.501 + x).collect();
-    for (name, ops, sixteen, one) in FUNCTIONS {
+    for (name, ops, several, one) in FUNCTIONS {
         bench(
             c,
             &format!("rows/{name}/{N}"),
             Work { read: N, written: N, ops: slots(ops, N), ..Work::default() },
             vec![zeros(N)],
-            |out| {
-                let out = out[0].as_chunks_mut::<LANES>().0;
-                for (y, x) in out.iter_mut().zip(x.as_chunks::<LANES>().0) {
-                    *y = sixteen(f32x16::new(*x)).to_array();
-                }
-            },
+            |out| several(&x, &mut out[0]),
             |out| out[0].iter_mut().zip(&x).for_each(|(y, x)| *y = one(*x)),
         );
     }
@@ -486,6 +614,7 @@ criterion_group! {
         .nresamples(1000)
         .warm_up_time(Duration::from_millis(20))
         .measurement_time(Duration::from_millis(50));
-    targets = activations, softmaxes, layer_norms, attentions, gathers, sums, optimisers, elementaries
+    targets = activations, softmaxes, layer_norms, attentions, gathers, mixings, sums, norms,
+        optimisers, elementaries
 }
 criterion_main!(benches);

@@ -2,10 +2,15 @@
 //! fast entropy between two bounds. The peers, on the same rows, are `benches/peers/spectrum.py`.
 //!
 //! `cargo bench -p plateau-benches --bench spectrum`. The `eigenvalues` group is the measurement
-//! behind `kernels::spectrum`'s choice between Householder and Lanczos.
+//! behind `kernels::spectrum`'s choice between Householder and Lanczos. Every answer is compared with
+//! faer's, of a product in f64 and its eigenvalues, before anything is timed.
 
+use benches::shapes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use experiments::observe::fourier::LEADING;
+use faer::{Mat, Side};
 use kernels::covariance::Covariance;
+use kernels::eigenvectors::leading;
 use kernels::lanczos::Lanczos;
 use kernels::spectrum::{Centring, SpectrumMeter};
 use kernels::tridiagonal::Tridiagonal;
@@ -47,11 +52,73 @@ fn matrix(rows: usize, dim: usize) -> Vec<f64x8> {
     out
 }
 
+/// What rounding in f64 may do, as a share of the largest.
+const ROUNDING: f64 = 1e-12;
+
+/// # Panics
+/// If two lists differ by more than rounding.
+fn close(what: &str, ours: &[f64], theirs: &[f64]) {
+    assert_eq!(ours.len(), theirs.len(), "{what}: lengths");
+    let largest = theirs.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+    for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        assert!((a - b).abs() <= ROUNDING * largest, "{what}: {i} is {a:e}, faer's {b:e}");
+    }
+}
+
+/// The matrix of a lower triangle.
+fn whole(lower: &[f64x8], dim: usize) -> Mat<f64> {
+    let at = |i: usize, j: usize| lower[i * dim.div_ceil(8) + j / 8].as_array()[j % 8];
+    Mat::from_fn(dim, dim, |i, j| at(i.max(j), i.min(j)))
+}
+
+/// Σ (x − μ)(x − μ)ᵀ over the rows, or Σ x xᵀ, by faer.
+fn faers_scatter(data: &[f32], dim: usize, centring: Centring) -> Mat<f64> {
+    let rows = data.len() / dim;
+    let mut mean = vec![0.0; dim];
+    if centring == Centring::Centred {
+        for row in data.chunks_exact(dim) {
+            mean.iter_mut().zip(row).for_each(|(mean, &x)| *mean += f64::from(x) / rows as f64);
+        }
+    }
+    let x = Mat::from_fn(rows, dim, |i, j| f64::from(data[i * dim + j]) - mean[j]);
+    x.transpose() * &x
+}
+
+/// By faer, descending.
+fn faers_eigenvalues(a: &Mat<f64>) -> Vec<f64> {
+    let mut values = a.self_adjoint_eigenvalues(Side::Lower).expect("faer converges");
+    values.reverse();
+    values
+}
+
+/// H̃ by faer.
+fn faers_entropy(data: &[f32], dim: usize, centring: Centring) -> f64 {
+    let values = faers_eigenvalues(&faers_scatter(data, dim, centring));
+    let total: f64 = values.iter().map(|x| x.max(0.0)).sum();
+    let shares = values.iter().map(|x| x / total).filter(|&p| p > 0.0);
+    shares.map(|p| -p * p.ln()).sum::<f64>() / (dim as f64).ln()
+}
+
+/// # Panics
+/// If the distance of H̃ from faer's is above `bound`.
+fn near(what: &str, ours: f64, faers: f64, bound: f64) {
+    assert!((ours - faers).abs() <= bound + 1e-9, "{what}: {ours}, faer's {faers}, bound {bound}");
+}
+
 fn covariance(c: &mut Criterion) {
     let mut group = c.benchmark_group("covariance");
     for (rows, dim) in [(512, 32), (512, 128), (512, 512)] {
         let (data, mut covariance) = (noise(rows, dim), Covariance::new(dim));
         let mut out = matrix(1, dim);
+        covariance.push(&data).expect("whole rows of finite values");
+        let exponent = covariance.scatter(Centring::Centred, &mut out).expect("there are rows");
+        let (ours, up) = (whole(&out, dim), 4.0_f64.powi(exponent));
+        let theirs = faers_scatter(&data, dim, Centring::Centred);
+        for j in 0..dim {
+            let ours: Vec<f64> = ours.col(j).iter().map(|x| x * up).collect();
+            let theirs: Vec<f64> = theirs.col(j).iter().copied().collect();
+            close(&format!("covariance, column {j}"), &ours, &theirs);
+        }
         group.bench_function(BenchmarkId::from_parameter(format!("{rows}x{dim}/1")), |b| {
             b.iter(|| {
                 covariance.clear();
@@ -68,6 +135,8 @@ fn eigenvalues(c: &mut Criterion) {
     for dim in [32, 128, 256, 512, 1024] {
         let full = matrix(2 * dim, dim);
         let (mut work, mut tridiagonal) = (full.clone(), Tridiagonal::new(dim));
+        let found = tridiagonal.eigenvalues(&mut work).expect("QL converges");
+        close("householder", found, &faers_eigenvalues(&whole(&full, dim)));
         group.bench_function(BenchmarkId::new("householder", format!("{dim}/1")), |b| {
             b.iter(|| {
                 work.copy_from_slice(&full);
@@ -76,6 +145,8 @@ fn eigenvalues(c: &mut Criterion) {
         });
         for part in [2, 3, 4, 6, 8] {
             let (low, mut lanczos) = (matrix(dim / part, dim), Lanczos::new(dim));
+            let found = lanczos.eigenvalues(&low).expect("QL converges");
+            close("lanczos", found, &faers_eigenvalues(&whole(&low, dim)));
             group.bench_function(
                 BenchmarkId::new("lanczos", format!("{dim}-rank-{}/1", dim / part)),
                 |b| {
@@ -86,9 +157,38 @@ fn eigenvalues(c: &mut Criterion) {
     }
 }
 
+/// Those that the Fourier alignment asks for, of the probes' covariances.
+fn eigenvectors(c: &mut Criterion) {
+    let mut group = c.benchmark_group("eigenvectors");
+    for (rows, dim) in shapes::probes() {
+        let full = matrix(rows, dim);
+        let (mut work, mut tridiagonal) = (full.clone(), Tridiagonal::new(dim));
+        let (values, vectors) = leading(&mut tridiagonal, &mut work, LEADING).expect("converges");
+        let a = whole(&full, dim);
+        close("leading", &values, &faers_eigenvalues(&a)[..LEADING]);
+        let v = Mat::from_fn(dim, LEADING, |i, k| vectors[k * dim + i]);
+        let residual = &a * &v - Mat::from_fn(dim, LEADING, |i, k| values[k] * v[(i, k)]);
+        let apart = v.transpose() * &v - Mat::<f64>::identity(LEADING, LEADING);
+        assert!(residual.norm_max() <= ROUNDING * values[0], "A v is not λ v");
+        assert!(apart.norm_max() <= ROUNDING, "the vectors are not orthonormal");
+        let id = BenchmarkId::new(format!("leading-{LEADING}"), format!("{dim}/1"));
+        group.bench_function(id, |b| {
+            b.iter(|| {
+                work.copy_from_slice(&full);
+                leading(&mut tridiagonal, &mut work, LEADING).map(|x| x.0[0])
+            });
+        });
+    }
+}
+
 fn meter(c: &mut Criterion) {
     let mut group = c.benchmark_group("spectrum");
     let (data, mut meter) = (noise(512, 128), SpectrumMeter::new(128));
+    meter.push(&data).expect("whole rows of finite values");
+    for centring in [Centring::Centred, Centring::Uncentred] {
+        let ours = meter.spectrum(centring).expect("rows").normalised_entropy;
+        near("spectrum", ours, faers_entropy(&data, 128, centring), 0.0);
+    }
     group.bench_function("512x128/1", |b| {
         b.iter(|| {
             meter.clear();
@@ -116,13 +216,16 @@ fn entropy(c: &mut Criterion) {
             let mut meter = SpectrumMeter::new(dim);
             meter.push(&data).expect("whole rows of finite values");
             let exact = meter.spectrum(Centring::Centred).expect("rows").normalised_entropy;
+            let faers = faers_entropy(&data, dim, Centring::Centred);
             let name = format!("{kind}-{rows}x{dim}");
+            near(&name, exact, faers, 0.0);
             group.bench_function(BenchmarkId::new("every-eigenvalue", format!("{name}/1")), |b| {
                 b.iter(|| meter.spectrum(Centring::Centred).map(|s| s.normalised_entropy));
             });
             for tolerance in [0.002, 0.005] {
                 let found = meter.entropy_within(Centring::Centred, tolerance).expect("rows");
-                assert!((found.normalised_entropy - exact).abs() <= found.bound);
+                near(&name, found.normalised_entropy, faers, found.bound);
+                assert!(found.bound <= tolerance, "{name}: ± {}", found.bound);
                 println!(
                     "{name}, ± {tolerance}: {:.5} ± {:.5}, exactly {exact:.5}, steps {:?}",
                     found.normalised_entropy, found.bound, found.steps
@@ -136,5 +239,5 @@ fn entropy(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, covariance, eigenvalues, meter, entropy);
+criterion_group!(benches, covariance, eigenvalues, eigenvectors, meter, entropy);
 criterion_main!(benches);

@@ -30,12 +30,16 @@ pub fn nanda(batch: &str) -> Config {
 }
 
 /// The workloads by name: full and small batches without norms and with ReLU, post-LayerNorm with
-/// GELU, the MLP.
+/// GELU, the MLP; post-LayerNorm with its representations mixed, and with noise in place of that.
 pub fn workloads() -> Vec<(String, Config)> {
     let mut all: Vec<_> =
         ["512", "2822", "4704"].map(|batch| (format!("nanda-{batch}"), nanda(batch))).into();
     for preset in ["entropy-paper-add", "mlp"] {
         all.push((preset.to_string(), config(preset, &[])));
+    }
+    for (name, sham) in [("mixing", "false"), ("sham", "true")] {
+        let changes = [("intervene.mixing.sham", sham)];
+        all.push((name.to_string(), config("entropy-mixing", &changes)));
     }
     all
 }
@@ -70,6 +74,21 @@ pub fn distinct<T: PartialEq>(shape: impl Fn(&Config, &Met) -> Option<T>) -> Vec
             if let Some(shape) = shape(&config, &met).filter(|shape| !found.contains(shape)) {
                 found.push(shape);
             }
+        }
+    }
+    found
+}
+
+/// The probes of the workloads: the rows of a set, and the columns of the hook that is read first.
+pub fn probes() -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    for (_, config) in workloads() {
+        let trainer = Trainer::new(&config);
+        let tape = &trainer.model().tape;
+        let hook = tape.find(&config.spectral.at[0]).expect("the config's check knows the hooks");
+        let probe = (config.spectral.probe, tape.shape(hook).1);
+        if !found.contains(&probe) {
+            found.push(probe);
         }
     }
     found

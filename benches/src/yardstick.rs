@@ -12,33 +12,47 @@ use std::hint::black_box;
 use std::time::Instant;
 use wide::f32x16;
 
-/// Memory to move bytes in: three arrays, read and written by triads as kernels do theirs.
+/// Memory to move values in: one buffer, which every loop walks through as a whole, so that it stays in the
+/// cache level that a kernel's own would.
 pub struct Memory {
-    a: Buffer,
-    b: Buffer,
-    c: Buffer,
+    all: Buffer,
 }
 
+/// Values are 4 bytes, and its sixth a number of vectors.
+const GRAIN: usize = 6 * LANES;
+
 impl Memory {
-    /// A working set of so many bytes: it stays in the cache level that a kernel's own would.
+    /// A working set of so many bytes.
     pub fn new(bytes: usize) -> Memory {
-        let n = (bytes / 12).next_multiple_of(LANES).max(LANES);
-        let ones = || {
-            let mut ones = Buffer::zeros(n);
-            ones.fill(1.0);
-            ones
-        };
-        Memory { a: ones(), b: ones(), c: Buffer::zeros(n) }
+        let mut all = Buffer::zeros((bytes / 4).next_multiple_of(GRAIN).max(GRAIN));
+        all.fill(1.0);
+        Memory { all }
     }
 
-    /// Moves `bytes` with the triad c = a + s·b, which reads two values and writes one; passes over
-    /// the arrays as often as it takes. Each thread of the pool has its part of the arrays.
-    pub fn triad(&mut self, bytes: usize) {
+    /// Reads so many values, writes others and updates some in place, and does nothing else: the loops
+    /// below, each as often as it takes.
+    pub fn move_values(&mut self, read: usize, written: usize, updated: usize) {
+        let with_update = read.min(updated);
+        self.update(with_update);
+        self.flip(updated - with_update);
+        // What is read beside what is written: two values for each, one, or none.
+        let read = read - with_update;
+        let triads = written.min(read.saturating_sub(written));
+        let copies = (written - triads).min(read - 2 * triads);
+        self.triad(triads);
+        self.copy(copies);
+        self.write(written - triads - copies);
+        self.read(read - 2 * triads - copies);
+    }
+
+    /// Writes n values with the triad c = a + s·b, which reads two for each; passes over the buffer as
+    /// often as it takes. Each thread of the pool has its part.
+    pub fn triad(&mut self, n: usize) {
         let s = f32x16::splat(black_box(0.5));
-        let mut left = bytes / 12;
-        while left > 0 {
-            let n = left.min(self.c.len());
-            left -= n;
+        let all = &mut self.all[..];
+        let (a, rest) = all.split_at_mut(all.len() / 3);
+        let (b, c) = rest.split_at_mut(a.len());
+        for n in passes(n, c.len()) {
             let part = n.div_ceil(rayon::current_num_threads()).next_multiple_of(LANES);
             let one = |((a, b), c): ((&[f32], &[f32]), &mut [f32])| {
                 let inputs = a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0);
@@ -46,7 +60,7 @@ impl Memory {
                     *c = f32x16::new(*b).mul_add(s, f32x16::new(*a)).to_array();
                 }
             };
-            let (a, b, c) = (&self.a[..n], &self.b[..n], &mut self.c[..n]);
+            let (a, b, c) = (&a[..n], &b[..n], &mut c[..n]);
             if part >= n {
                 one(((a, b), c));
             } else {
@@ -56,57 +70,78 @@ impl Memory {
                     .for_each(one);
             }
         }
-        black_box(&mut self.c);
+        black_box(&mut self.all);
     }
 
-    /// As [`Memory::triad`], with c = s·a over two thirds of the working set: as much is written as read.
-    pub fn copy(&mut self, bytes: usize) {
+    /// c = s·a: writes n values and reads as many.
+    fn copy(&mut self, n: usize) {
         let s = f32x16::splat(black_box(0.5));
-        let mut left = bytes / 8;
-        while left > 0 {
-            let n = left.min(self.c.len());
-            left -= n;
-            let (a, c) = (&self.a[..n], &mut self.c[..n]);
-            for (a, c) in a.as_chunks::<LANES>().0.iter().zip(c.as_chunks_mut::<LANES>().0) {
+        let all = &mut self.all[..];
+        let (a, c) = all.split_at_mut(all.len() / 2);
+        for n in passes(n, c.len()) {
+            let a = a[..n].as_chunks::<LANES>().0;
+            for (a, c) in a.iter().zip(c[..n].as_chunks_mut::<LANES>().0) {
                 *c = (f32x16::new(*a) * s).to_array();
             }
         }
-        black_box(&mut self.c);
+        black_box(&mut self.all);
     }
 
-    /// As [`Memory::triad`], with c = c + s·a over two thirds of the working set: the value that is
-    /// written has been read before.
-    pub fn update(&mut self, bytes: usize) {
+    /// c = c + s·a: updates n values and reads as many others.
+    fn update(&mut self, n: usize) {
         let s = f32x16::splat(black_box(0.5));
-        let mut left = bytes / 12;
-        while left > 0 {
-            let n = left.min(self.c.len());
-            left -= n;
-            let (a, c) = (&self.a[..n], &mut self.c[..n]);
-            for (a, c) in a.as_chunks::<LANES>().0.iter().zip(c.as_chunks_mut::<LANES>().0) {
+        let all = &mut self.all[..];
+        let (a, c) = all.split_at_mut(all.len() / 2);
+        for n in passes(n, c.len()) {
+            let a = a[..n].as_chunks::<LANES>().0;
+            for (a, c) in a.iter().zip(c[..n].as_chunks_mut::<LANES>().0) {
                 *c = f32x16::new(*a).mul_add(s, f32x16::new(*c)).to_array();
             }
         }
-        black_box(&mut self.c);
+        black_box(&mut self.all);
     }
 
-    /// Reads `bytes` and writes nothing: eight sums at once.
-    pub fn read(&mut self, bytes: usize) {
-        let mut left = bytes / 4;
-        while left > 0 {
-            for x in [&self.a, &self.b, &self.c] {
-                let n = left.min(x.len());
-                left -= n;
-                let mut sums = [f32x16::splat(0.0); 8];
-                for x in x[..n].as_chunks::<{ 8 * LANES }>().0 {
-                    for (sum, x) in sums.iter_mut().zip(x.as_chunks::<LANES>().0) {
-                        *sum += f32x16::new(*x);
-                    }
-                }
-                black_box(sums);
+    /// c = −c: updates n values.
+    fn flip(&mut self, n: usize) {
+        let s = f32x16::splat(black_box(-1.0));
+        for n in passes(n, self.all.len()) {
+            for c in self.all[..n].as_chunks_mut::<LANES>().0 {
+                *c = (f32x16::new(*c) * s).to_array();
             }
         }
+        black_box(&mut self.all);
     }
+
+    /// Writes n values.
+    fn write(&mut self, n: usize) {
+        let one = black_box(1.0);
+        for n in passes(n, self.all.len()) {
+            self.all[..n].fill(one);
+        }
+        black_box(&mut self.all);
+    }
+
+    /// Reads n values: both halves of the buffer side by side. From L2 a single stream came at 134 GB/s
+    /// where two came at 200 and more.
+    fn read(&self, n: usize) {
+        let (a, b) = self.all.split_at(self.all.len() / 2);
+        for n in passes(n.div_ceil(2), a.len()) {
+            let mut sums = [[f32x16::ZERO; 4]; 2];
+            let pieces = |x| <[f32]>::as_chunks::<LANES>(x).0.as_chunks::<4>().0;
+            for (a, b) in pieces(&a[..n]).iter().zip(pieces(&b[..n])) {
+                for i in 0..4 {
+                    sums[0][i] += f32x16::new(a[i]);
+                    sums[1][i] += f32x16::new(b[i]);
+                }
+            }
+            black_box(sums);
+        }
+    }
+}
+
+/// n values in passes of at most `most`.
+fn passes(n: usize, most: usize) -> impl Iterator<Item = usize> {
+    (0..n).step_by(most).map(move |done| most.min(n - done))
 }
 
 /// Does `ops` vector operations (one for each element), sixteen elements an instruction, on
@@ -125,10 +160,10 @@ pub fn arithmetic(ops: u64) {
 pub fn bandwidth(working_set: usize) -> f64 {
     let mut memory = Memory::new(working_set);
     let bytes = working_set.max(1 << 22);
-    memory.triad(bytes);
+    memory.triad(bytes / 12);
     let pass = |_| {
         let start = Instant::now();
-        memory.triad(bytes);
+        memory.triad(bytes / 12);
         bytes as f64 / start.elapsed().as_secs_f64() / 1e9
     };
     (0..9).map(pass).fold(0.0, f64::max)

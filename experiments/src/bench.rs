@@ -11,8 +11,7 @@ use kernels::Buffer;
 use kernels::matmul::{self, Dims, Start};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::sync::Barrier;
-use std::thread;
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 /// What is measured.
@@ -233,9 +232,11 @@ fn throughput(args: &StepArgs, jobs: u16) -> Result<()> {
     if step > 0 {
         bail!("--jobs measures runs that begin: name a preset or an experiment file");
     }
-    let barrier = Barrier::new(jobs.into());
+    // All threads before any job: jobs wait for each other.
+    let pools = (0..jobs).map(|_| pool::start(1)).collect::<Result<Vec<_>>>()?;
+    let (name, barrier) = (config.name.clone(), Barrier::new(jobs.into()));
     // Steps per second, (alone, with the others), in each round.
-    let job = |number: u16| -> Result<Vec<(f64, f64)>> {
+    let job = move |number: u16| -> Result<Vec<(f64, f64)>> {
         let seed = config.seed.wrapping_add(number.into());
         let mut trainer = Trainer::new(&Config { seed, ..config.clone() });
         let mut steps = 0..;
@@ -262,13 +263,15 @@ fn throughput(args: &StepArgs, jobs: u16) -> Result<()> {
         // Every round, before an error ends the job: the others wait for it.
         (0..ROUNDS).map(round).collect::<Vec<_>>().into_iter().collect()
     };
-    let measured = thread::scope(|scope| {
-        let job = &job;
-        let start = |number| scope.spawn(move || pool::install(1, || job(number))?);
-        let threads: Vec<_> = (0..jobs).map(start).collect();
-        let join = |thread: thread::ScopedJoinHandle<_>| thread.join().expect("a job's own error");
-        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
-    })?;
+    let job = Arc::new(job);
+    let (sender, receiver) = mpsc::channel();
+    for (number, pool) in (0..).zip(&pools) {
+        let (job, sender) = (job.clone(), sender.clone());
+        // Nobody listens any more once another job has failed.
+        pool.spawn(move || drop(sender.send(job(number))));
+    }
+    drop(sender);
+    let measured = receiver.iter().collect::<Result<Vec<_>>>()?;
     let sum = |round: usize, which: fn(&(f64, f64)) -> f64| -> f64 {
         measured.iter().map(|job| which(&job[round])).sum()
     };
@@ -277,7 +280,7 @@ fn throughput(args: &StepArgs, jobs: u16) -> Result<()> {
         rounds.map(|round| (sum(round, |m| m.0), sum(round, |m| m.1))).unzip();
     let speed_ups = one.iter().zip(&all).map(|(one, all)| all / one).collect();
     let result = ThroughputResult {
-        preset: config.name.clone(),
+        preset: name,
         batch: trainer.batch(),
         parameters: trainer.model().parameter_count(),
         jobs,

@@ -6,18 +6,24 @@
 //! than cores: there they would only be in each other's way.)
 
 use anyhow::{Context, Result};
-use rayon::Yield;
+use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// So many threads, waiting for work.
+///
+/// # Errors
+/// If the system does not start them.
+pub fn start(threads: usize) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.context("the threads could not be started")
+}
 
 /// Runs `f` on a pool of so many threads, all awake until it returns.
 ///
 /// # Errors
 /// If the system does not start the threads.
 pub fn install<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> Result<T> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .context("the threads could not be started")?;
+    let pool = start(threads)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let over = AtomicBool::new(threads > cores);
     Ok(pool.install(|| {

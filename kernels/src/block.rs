@@ -12,7 +12,7 @@ use wide::f32x16;
 
 /// N vectors, on which everything is done element by element.
 #[derive(Clone, Copy)]
-pub(crate) struct Block<const N: usize>(pub [f32x16; N]);
+pub struct Block<const N: usize>(pub [f32x16; N]);
 
 // Loops, not `array::from_fn`: its closures are not always inlined.
 impl<const N: usize> Block<N> {
@@ -112,7 +112,7 @@ impl<const N: usize> Lane for Block<N> {
 /// out = f(inputs, before) for the n elements of out, N vectors at a time; `before` is what out holds
 /// where `write` adds, else zero. What is left is padded with zeros.
 #[inline(always)]
-pub(crate) fn map<const N: usize, const I: usize>(
+pub fn map<const N: usize, const I: usize>(
     inputs: [&[f32]; I],
     out: &mut [f32],
     write: Write,

@@ -626,4 +626,31 @@ mod tests {
             assert!((0..i).all(|j| at(&r[i], j).abs() < 1e-12));
         }
     }
+
+    /// What is measured is A' = A + d (q − d̂)(q − d̂)ᵀ, a coupling d less; what is promised is H(A).
+    #[test]
+    fn the_interval_holds_the_matrix_with_the_coupling_that_was_left_out() {
+        for d in [1e-5, 1e-7, 1e-9] {
+            for (a, c) in [(0.55_f64, 0.45), (0.6, 0.4), (0.7, 0.3)] {
+                // A = (a, d; d, c), of which Q sees the first column.
+                let root = (0.25 * (a - c).powi(2) + d * d).sqrt();
+                let truth = entropy(0.5 + root) + entropy(0.5 - root);
+                let known = Known {
+                    purity: a * a + c * c + 2.0 * d * d,
+                    dim: 2,
+                    rank: 2,
+                    steps: 1,
+                    left: c + d,
+                    left_squared: c * c + 2.0 * d * d,
+                    rounding: 64.0 * f64::EPSILON,
+                    dropped: 2.0 * d,
+                };
+                let Between { lower, upper, .. } = known.between(&[a + d], 0.0, 0.0);
+                assert!(lower <= truth && truth <= upper, "{a}, {d}: {lower} {truth} {upper}");
+                // Not for nothing: H(A') is below H(A). Nor too much.
+                assert!(entropy(a + d) + entropy(c + d) < truth - 0.1 * d, "{a}, {d}");
+                assert!(upper - truth < 4.0 * d * (2.0 + (1.0 / d).ln()), "{a}, {d}: {upper}");
+            }
+        }
+    }
 }

@@ -72,7 +72,7 @@ pub(crate) fn fold<T: Copy>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
 /// The first `n` lanes (at most 16) of x, the others `pad`. Where x goes on behind them, as a row of a
 /// matrix does, one masked load does it.
 #[inline(always)]
-fn load_tail(x: &[f32], n: usize, pad: f32) -> f32x16 {
+pub(crate) fn load_tail(x: &[f32], n: usize, pad: f32) -> f32x16 {
     match x.first_chunk::<LANES>() {
         Some(full) => first_lanes(n).select(f32x16::new(*full), f32x16::splat(pad)),
         None => load(&x[..n], pad),

@@ -30,7 +30,7 @@ compile_error!(
 pub mod activation;
 pub mod adamw;
 pub mod attention;
-mod block;
+pub mod block;
 pub mod block_lanczos;
 pub mod buffer;
 pub mod columns;

@@ -177,6 +177,27 @@ fn the_json_of_the_benches_has_the_documented_keys() {
     fs::remove_dir_all(dir).unwrap();
 }
 
+/// Jobs wait for each other; one whose thread never began would keep the others waiting for ever.
+#[cfg(unix)]
+#[test]
+fn runs_side_by_side_that_cannot_all_start_are_refused() {
+    let dir = scratch("many-jobs");
+    let plateau = plateau();
+    // 1024 stacks of 2 MiB do not fit into 1 GiB.
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 1048576 && exec \"$0\" \"$@\""])
+        .arg(plateau.get_program())
+        .args(["bench", "step", "smoke", "--jobs", "1024"])
+        .current_dir(&dir)
+        .output()
+        .expect("sh starts");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the threads could not be started"), "{said}");
+    assert_eq!(stdout(&output), "");
+    fs::remove_dir_all(dir).unwrap();
+}
+
 #[test]
 fn runs_side_by_side_are_measured_against_one_alone() {
     let dir = scratch("json-jobs");

@@ -11,6 +11,7 @@ use kernels::covariance::covariance_ref;
 use kernels::spectrum::Centring;
 use kernels::tridiagonal::{ql, tridiagonalise_ref};
 use models::Recorded;
+use serde::Serialize;
 use std::path::Path;
 
 /// The errors of one step.
@@ -24,6 +25,55 @@ pub struct Checks {
     pub entropy_error: f64,
     /// The norm that the parameters were given after the update, and the one that they have.
     pub norm: Option<(f64, f64)>,
+}
+
+/// The largest errors of a step, or what they may be.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Worst {
+    pub(super) value_error: f64,
+    pub(super) gradient_error: f64,
+    pub(super) gradient_check: f64,
+    pub(super) optimiser_error: f64,
+}
+
+/// Errors above these are an error of the audit. In f32 a value has some 1e-7; a gradient loses digits
+/// where large terms cancel.
+pub(super) const TOLERANCE: Worst =
+    Worst { value_error: 1e-4, gradient_error: 1e-4, gradient_check: 1e-5, optimiser_error: 1e-5 };
+
+impl Checks {
+    /// The largest errors.
+    pub(super) fn worst(&self) -> Worst {
+        // f64::max passes over a NaN, which is to be seen.
+        let largest = |of: &dyn Fn(&OpCheck) -> f64| {
+            self.ops.iter().map(of).fold(0.0, |most, x| if x <= most { most } else { x })
+        };
+        Worst {
+            value_error: largest(&|c| c.value_error),
+            gradient_error: largest(&|c| c.gradient_error.unwrap_or(0.0)),
+            gradient_check: largest(&|c| c.difference_error.unwrap_or(0.0)),
+            optimiser_error: self.optimiser_error,
+        }
+    }
+
+    /// Whether the step computes what it should.
+    ///
+    /// # Errors
+    /// If an error is above its tolerance.
+    pub fn passed(&self) -> Result<()> {
+        let (worst, most) = (self.worst(), TOLERANCE);
+        for (what, error, most) in [
+            ("the value of an op", worst.value_error, most.value_error),
+            ("the gradients of an op", worst.gradient_error, most.gradient_error),
+            ("a gradient of an f64 reference", worst.gradient_check, most.gradient_check),
+            ("AdamW's update", worst.optimiser_error, most.optimiser_error),
+        ] {
+            if error > most || error.is_nan() {
+                bail!("{what} is off by {error:.1e}, more than {most:.0e}");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes the update of `step`, checks all of it, and dumps it if a path is given.

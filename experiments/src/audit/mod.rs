@@ -19,6 +19,8 @@ mod page;
 mod rows;
 mod table;
 
+pub use check::{Checks, check};
+
 use crate::bench::Spread;
 use crate::cli::{say, tell, trainer};
 use crate::config::Config;
@@ -26,18 +28,12 @@ use crate::pool;
 use crate::run::meta::Meta;
 use crate::run::{check_writable, write_whole};
 use crate::train::Trainer;
-use anyhow::{Result, bail};
-use autograd::gradcheck::OpCheck;
-use check::Checks;
+use anyhow::Result;
+use check::{TOLERANCE, Worst};
 use measure::{Bandwidth, Times};
 use rows::Row;
 use serde::Serialize;
 use std::path::PathBuf;
-
-/// Errors above these are an error of the audit. In f32 a value has some 1e-7; a gradient loses digits
-/// where large terms cancel.
-const TOLERANCE: Worst =
-    Worst { value_error: 1e-4, gradient_error: 1e-4, gradient_check: 1e-5, optimiser_error: 1e-5 };
 
 /// `plateau audit`.
 #[derive(clap::Args)]
@@ -126,14 +122,6 @@ struct Totals {
     repeats: usize,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Worst {
-    value_error: f64,
-    gradient_error: f64,
-    gradient_check: f64,
-    optimiser_error: f64,
-}
-
 /// Audits a step and prints its ledger.
 ///
 /// # Errors
@@ -148,7 +136,7 @@ fn audit(args: &AuditArgs) -> Result<()> {
         check_writable(path)?;
     }
     let (config, mut trainer, step) = trainer(&args.experiment, &args.set, args.step)?;
-    let checks = check::check(&mut trainer, &config, step, args.dump.as_deref())?;
+    let checks = check(&mut trainer, &config, step, args.dump.as_deref())?;
     let times = measure::times(&mut trainer, step, args.threads)?;
     let ledger = ledger(args, &config, &trainer, step, &checks, &times);
     if let Some(path) = &args.page {
@@ -170,18 +158,7 @@ fn audit(args: &AuditArgs) -> Result<()> {
             100.0 * sum
         ));
     }
-    let (worst, most) = (ledger.worst, TOLERANCE);
-    for (what, error, most) in [
-        ("the value of an op", worst.value_error, most.value_error),
-        ("the gradients of an op", worst.gradient_error, most.gradient_error),
-        ("a gradient of an f64 reference", worst.gradient_check, most.gradient_check),
-        ("AdamW's update", worst.optimiser_error, most.optimiser_error),
-    ] {
-        if error > most || error.is_nan() {
-            bail!("{what} is off by {error:.1e}, more than {most:.0e}");
-        }
-    }
-    Ok(())
+    checks.passed()
 }
 
 fn ledger(
@@ -207,16 +184,6 @@ fn ledger(
         over_floor: times.step / floor_ms,
         repeats: times.repeats,
     };
-    // f64::max passes over a NaN, which is to be seen.
-    let largest = |of: &dyn Fn(&OpCheck) -> f64| {
-        checks.ops.iter().map(of).fold(0.0, |most, x| if x <= most { most } else { x })
-    };
-    let worst = Worst {
-        value_error: largest(&|c| c.value_error),
-        gradient_error: largest(&|c| c.gradient_error.unwrap_or(0.0)),
-        gradient_check: largest(&|c| c.difference_error.unwrap_or(0.0)),
-        optimiser_error: checks.optimiser_error,
-    };
     let meta = Meta::new(args.threads.into(), Vec::new());
     let machine = Machine {
         version: meta.version,
@@ -239,7 +206,7 @@ fn ledger(
         on_top: rows::entropy(config, trainer, checks, times),
         rows,
         totals,
-        worst,
+        worst: checks.worst(),
         tolerance: TOLERANCE,
         config: config.to_toml(),
     }
