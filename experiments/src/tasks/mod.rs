@@ -9,6 +9,7 @@ pub mod collatz;
 pub mod gcd;
 pub mod modular;
 pub mod permutation;
+pub mod samplers;
 pub mod sequences;
 
 use crate::config::TaskConfig;
