@@ -12,8 +12,8 @@ use models::config::OneLayerConfig;
 const MAX_P: usize = 4096;
 /// Tokens are 32-bit indices of rows of an embedding, which is held, too.
 const MAX_BASE: u32 = 65_536;
-/// As many numbers have a table of at most some hundred megabytes.
-const MAX_NUMBERS: usize = 1 << 20;
+/// So many sequences are a table of some hundred megabytes at most.
+const MAX_ROWS: usize = 1 << 20;
 /// S7 has 5,040² pairs.
 const MAX_N: usize = 6;
 /// No width, depth, batch or probe is larger; products of a few of them still fit in 64 bits.
@@ -110,8 +110,8 @@ impl Config {
         match &self.task {
             TaskConfig::Collatz(c) => {
                 require!(
-                    (1..=MAX_NUMBERS).contains(&c.max),
-                    "task.max = {}: must be 1 to {MAX_NUMBERS}, for all numbers are held",
+                    (1..=MAX_ROWS).contains(&c.max),
+                    "task.max = {}: must be 1 to {MAX_ROWS}, for all numbers are held",
                     c.max
                 );
                 require!(
@@ -143,9 +143,10 @@ impl Config {
                 );
             }
             TaskConfig::Gcd(c) => require!(
-                (1..=MAX_P).contains(&c.max),
-                "task.max = {}: must be 1 to {MAX_P}, for all pairs are held",
-                c.max
+                (1..=MAX_ROWS.isqrt()).contains(&c.max),
+                "task.max = {}: must be 1 to {}, for all pairs are held",
+                c.max,
+                MAX_ROWS.isqrt()
             ),
             _ => {}
         }
