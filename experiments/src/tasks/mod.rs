@@ -7,6 +7,7 @@
 
 pub mod collatz;
 pub mod gcd;
+pub mod int2int;
 pub mod modular;
 pub mod permutation;
 pub mod samplers;

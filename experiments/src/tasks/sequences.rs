@@ -42,6 +42,11 @@ impl Numerals {
         self.base
     }
 
+    /// Which digit comes first.
+    pub fn order(&self) -> DigitOrder {
+        self.order
+    }
+
     /// The token that fills a row up.
     pub fn pad(&self) -> u32 {
         self.base
