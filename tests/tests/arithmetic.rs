@@ -1,9 +1,19 @@
-//! Sequence tasks: what is written is what is read.
+//! Sequence tasks: what is written is what is read, and accuracies are those of a second program.
 
+use experiments::config::TaskConfig;
 use experiments::config::sequence::DigitOrder::{LeastSignificant, MostSignificant};
+use experiments::config::sequence::{
+    CollatzConfig, CollatzOp, DigitOrder, GcdConfig, Sampler, TrainSet,
+};
+use experiments::observe::accuracy::{accuracy, dump, figures_csv};
+use experiments::seed::{Seed, below};
 use experiments::tasks::int2int;
-use experiments::tasks::sequences::{Numerals, Sequences};
+use experiments::tasks::sequences::{Numerals, Packed, Sequences, split};
 use proptest::prelude::*;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tests::{scratch, stderr, stdout};
 
 /// A table of sources of one to three integers and targets of one, in base 2 to 60 or 1000.
 fn tables() -> impl Strategy<Value = (Sequences, Vec<(Vec<u64>, u64)>)> {
@@ -52,4 +62,105 @@ proptest! {
     fn no_text_is_read_with_a_panic(text in "[-+V0-9 \t\n]{0,40}") {
         let _ = int2int::read(&text, Numerals::new(8, MostSignificant));
     }
+}
+
+/// Predictions that are right, or wrong in one of several ways.
+fn predictions(table: &Sequences, rows: &[u32]) -> Packed {
+    let mut rng = Seed(1).stream("test", 0);
+    let mut all = Packed::default();
+    for &row in rows {
+        all.push(|to| {
+            let begin = to.len();
+            to.extend_from_slice(table.target.row(row as usize));
+            let digits = to.len() - begin;
+            match below(&mut rng, 8) {
+                0 => to[begin + below(&mut rng, digits)] = 0,
+                1 => to.truncate(begin + digits - 1),
+                2 => to.push(1),
+                3 => to.truncate(begin),
+                4 => to[begin..].fill(table.numerals.pad()),
+                _ => {}
+            }
+        });
+    }
+    all
+}
+
+fn python() -> Option<String> {
+    let python = std::env::var("PYTHON").unwrap_or("python3".into());
+    Command::new(&python)
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| o.status.success())
+        .then_some(python)
+}
+
+fn recompute(python: &str, dir: &Path, options: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("audit/accuracy.py");
+    let files = ["dump.csv", "figures.csv"].map(|name| dir.join(name));
+    Command::new(python).arg(script).args(files).args(options).output().expect("python starts")
+}
+
+#[test]
+fn every_accuracy_is_what_python_makes_of_the_dump() {
+    let Some(python) = python() else {
+        println!("skipped: no python3");
+        return;
+    };
+    let dir = scratch("accuracy");
+    for (op, iterations, base, order, test) in [
+        (Some(("3n+1", CollatzOp::ThreePlus)), 1, 8, MostSignificant, 5000),
+        (Some(("3n+1", CollatzOp::ThreePlus)), 2, 2, LeastSignificant, 700),
+        (Some(("5n+1", CollatzOp::FivePlus)), 1, 24, MostSignificant, 700),
+        (Some(("7n+1", CollatzOp::SevenPlus)), 3, 3, MostSignificant, 700),
+        (Some(("1-n", CollatzOp::OneMinus)), 1, 9, MostSignificant, 700),
+        (Some(("3n-1", CollatzOp::ThreeMinus)), 1, 3, LeastSignificant, 700),
+        (None, 1, 10, MostSignificant, 700),
+    ] {
+        let (train, sampler) = (TrainSet::Online, Sampler::Uniform);
+        let config = match op {
+            Some((_, op)) => {
+                let max = 10_000;
+                TaskConfig::Collatz(CollatzConfig {
+                    op,
+                    iterations,
+                    max,
+                    base,
+                    order,
+                    test,
+                    train,
+                    sampler,
+                })
+            }
+            None => TaskConfig::Gcd(GcdConfig { max: 100, base, order, test, train }),
+        };
+        let table = Sequences::new(&config);
+        let rows = split(table.rows(), test, TrainSet::Online, Seed(0)).test;
+        let predictions = predictions(&table, &rows);
+        let figures = accuracy(&config, &table, &rows, &predictions);
+        assert!(figures.len() >= 7 && figures[0].share.of == test, "{figures:?}");
+        fs::write(dir.join("dump.csv"), dump(&config, &table, &rows, &predictions)).unwrap();
+        fs::write(dir.join("figures.csv"), figures_csv(&figures)).unwrap();
+        let (iterations, base) = (iterations.to_string(), base.to_string());
+        let order = match order {
+            DigitOrder::MostSignificant => "most_significant",
+            DigitOrder::LeastSignificant => "least_significant",
+        };
+        let mut options = vec!["--base", &base, "--order", order, "--kind"];
+        match op {
+            None => options.push("gcd"),
+            Some((op, _)) => options.extend(["collatz", "--op", op, "--iterations", &iterations]),
+        }
+        let output = recompute(&python, &dir, &options);
+        assert!(output.status.success(), "{config:?}: {}", stderr(&output));
+        let said = format!("{} figures of {test} predictions agree\n", figures.len());
+        assert_eq!(stdout(&output), said);
+        // It does not with one hit more or less.
+        let mut off = figures.clone();
+        off.last_mut().unwrap().share.hits ^= 1;
+        fs::write(dir.join("figures.csv"), figures_csv(&off)).unwrap();
+        let output = recompute(&python, &dir, &options);
+        assert!(!output.status.success() && stderr(&output).contains(&off.last().unwrap().name));
+    }
+    fs::remove_dir_all(dir).unwrap();
 }
