@@ -7,11 +7,15 @@
 
 mod hash;
 pub mod intervene;
+pub mod sequence;
 pub mod set;
 mod validate;
 
+use crate::tasks::sequences::Numerals;
+use crate::tasks::train_count;
 use intervene::{InterveneConfig, StopConfig};
 use models::config::{MlpConfig, OneLayerConfig};
+use sequence::{CollatzConfig, GcdConfig, TrainSet};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 use toml::Spanned;
@@ -64,6 +68,10 @@ pub enum TaskConfig {
     Modular(ModularConfig),
     /// Composition of permutations.
     Permutation(PermutationConfig),
+    /// Steps of a Collatz map, digits in and digits out.
+    Collatz(CollatzConfig),
+    /// The greatest common divisor, digits in and digits out.
+    Gcd(GcdConfig),
 }
 
 /// Arithmetic modulo p.
@@ -115,11 +123,12 @@ pub enum PermutationOp {
 }
 
 impl TaskConfig {
-    /// Share of all pairs that is trained on.
+    /// Share of all examples that is trained on.
     pub fn train_fraction(&self) -> f64 {
         match self {
             TaskConfig::Modular(c) => c.train_fraction,
             TaskConfig::Permutation(c) => c.train_fraction,
+            _ => self.train_count() as f64 / self.examples() as f64,
         }
     }
 
@@ -128,15 +137,44 @@ impl TaskConfig {
         match self {
             TaskConfig::Modular(c) => c.p,
             TaskConfig::Permutation(c) => (1..=c.n).product(),
+            TaskConfig::Collatz(c) => Numerals::new(c.base, c.order).symbols(),
+            TaskConfig::Gcd(c) => Numerals::new(c.base, c.order).symbols(),
         }
     }
 
-    /// Number of pairs that have an answer.
-    pub fn pairs(&self) -> usize {
+    /// Number of examples, trained on or not: pairs that have an answer, or numbers.
+    pub fn examples(&self) -> usize {
         let symbols = self.symbols();
         match self {
             TaskConfig::Modular(c) if c.op == ModularOp::Div => symbols * (symbols - 1),
-            _ => symbols * symbols,
+            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => symbols * symbols,
+            TaskConfig::Collatz(c) => c.max,
+            TaskConfig::Gcd(c) => c.max * c.max,
+        }
+    }
+
+    /// Number of examples to learn from.
+    pub fn train_count(&self) -> usize {
+        let (test, train) = match self {
+            TaskConfig::Modular(c) => return train_count(self.examples(), c.train_fraction),
+            TaskConfig::Permutation(c) => return train_count(self.examples(), c.train_fraction),
+            TaskConfig::Collatz(c) => (c.test, c.train),
+            TaskConfig::Gcd(c) => (c.test, c.train),
+        };
+        match train {
+            TrainSet::Online => self.examples() - test,
+            TrainSet::Fixed(count) => count,
+        }
+    }
+
+    /// Number of examples that are never trained on, and tested.
+    pub fn test_count(&self) -> usize {
+        match self {
+            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => {
+                self.examples() - self.train_count()
+            }
+            TaskConfig::Collatz(c) => c.test,
+            TaskConfig::Gcd(c) => c.test,
         }
     }
 }
@@ -177,6 +215,8 @@ impl ModelConfig {
 enum TaskByKind {
     Modular(ModularConfig),
     Permutation(PermutationConfig),
+    Collatz(CollatzConfig),
+    Gcd(GcdConfig),
 }
 
 #[derive(DeriveDeserialize)]
@@ -241,30 +281,47 @@ impl Serialize for Batch {
 
 impl<'de> Deserialize<'de> for Batch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Batch, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Batch;
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("\"full\" or a whole number above 0")
-            }
-            fn visit_str<E: de::Error>(self, s: &str) -> Result<Batch, E> {
-                match s {
-                    "full" => Ok(Batch::Full),
-                    _ => Err(E::invalid_value(de::Unexpected::Str(s), &self)),
-                }
-            }
-            fn visit_i64<E: de::Error>(self, size: i64) -> Result<Batch, E> {
-                match usize::try_from(size) {
-                    Ok(size) if size > 0 => Ok(Batch::Size(size)),
-                    _ => Err(E::invalid_value(de::Unexpected::Signed(size), &self)),
-                }
-            }
-            fn visit_u64<E: de::Error>(self, size: u64) -> Result<Batch, E> {
-                self.visit_i64(i64::try_from(size).unwrap_or(i64::MAX))
+        Ok(match word_or_count(deserializer, "full")? {
+            WordOrCount::Word => Batch::Full,
+            WordOrCount::Count(size) => Batch::Size(size),
+        })
+    }
+}
+
+/// What a field like `optim.batch` holds.
+enum WordOrCount {
+    Word,
+    Count(usize),
+}
+
+/// Reads one certain word, or a whole number above 0.
+fn word_or_count<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    word: &'static str,
+) -> Result<WordOrCount, D::Error> {
+    struct Visitor(&'static str);
+    impl de::Visitor<'_> for Visitor {
+        type Value = WordOrCount;
+        fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+            write!(f, "{:?} or a whole number above 0", self.0)
+        }
+        fn visit_str<E: de::Error>(self, s: &str) -> Result<WordOrCount, E> {
+            match s == self.0 {
+                true => Ok(WordOrCount::Word),
+                false => Err(E::invalid_value(de::Unexpected::Str(s), &self)),
             }
         }
-        deserializer.deserialize_any(Visitor)
+        fn visit_i64<E: de::Error>(self, count: i64) -> Result<WordOrCount, E> {
+            match usize::try_from(count) {
+                Ok(count) if count > 0 => Ok(WordOrCount::Count(count)),
+                _ => Err(E::invalid_value(de::Unexpected::Signed(count), &self)),
+            }
+        }
+        fn visit_u64<E: de::Error>(self, count: u64) -> Result<WordOrCount, E> {
+            self.visit_i64(i64::try_from(count).unwrap_or(i64::MAX))
+        }
     }
+    deserializer.deserialize_any(Visitor(word))
 }
 
 /// The `[eval]` table.
@@ -330,9 +387,10 @@ impl Config {
             read(e.to_string().trim_end().to_owned())
         };
         let mut root = DeTable::parse(text).map_err(parsed)?;
-        for (key, kinds) in
-            [("task", "\"modular\" or \"permutation\""), ("model", "\"one_layer\" or \"mlp\"")]
-        {
+        for (key, kinds) in [
+            ("task", "\"modular\", \"permutation\", \"collatz\" or \"gcd\""),
+            ("model", "\"one_layer\" or \"mlp\""),
+        ] {
             if let Some(DeValue::Table(table)) = root.get_mut().get_mut(key).map(Spanned::get_mut) {
                 by_kind(table).ok_or_else(|| read(format!("[{key}] needs kind = {kinds}")))?;
             }
@@ -456,7 +514,7 @@ mod tests {
         );
         assert_eq!(
             error("kind = \"modular\"", "kind = 3"),
-            "test.toml: [task] needs kind = \"modular\" or \"permutation\""
+            "test.toml: [task] needs kind = \"modular\", \"permutation\", \"collatz\" or \"gcd\""
         );
         let sentence = error("kind = \"one_layer\"", "kind = \"two_layer\"");
         assert!(sentence.contains("^^^^^^^^^^^"), "{sentence}");

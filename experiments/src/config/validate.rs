@@ -1,13 +1,19 @@
 //! What no run can have, said in one sentence each: which key, its value, what was expected.
 
 use super::intervene::{InterveneConfig, MixingConfig, NormConfig};
+use super::sequence::{Sampler, TrainSet};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
+use crate::tasks::collatz;
 use crate::tasks::modular::is_prime;
-use crate::tasks::train_count;
+use crate::tasks::sequences::{MAX_LENGTH, Numerals};
 use models::config::OneLayerConfig;
 
 /// A modulus above this would need more than a gigabyte for the table of pairs alone.
 const MAX_P: usize = 4096;
+/// Tokens are 32-bit indices of rows of an embedding, which is held, too.
+const MAX_BASE: u32 = 65_536;
+/// So many sequences are a table of some hundred megabytes at most.
+const MAX_ROWS: usize = 1 << 20;
 /// S7 has 5,040² pairs.
 const MAX_N: usize = 6;
 /// No width, depth, batch or probe is larger; products of a few of them still fit in 64 bits.
@@ -79,19 +85,93 @@ impl Config {
                 "task.n = {}: permutations of 2 to {MAX_N} things, for all (n!)² pairs are held",
                 c.n
             ),
+            TaskConfig::Collatz(_) | TaskConfig::Gcd(_) => return self.validate_sequences(),
         }
-        let (fraction, pairs) = (self.task.train_fraction(), self.task.pairs());
+        let (fraction, pairs) = (self.task.train_fraction(), self.task.examples());
         require!(
             fraction > 0.0 && fraction <= 1.0,
             "task.train_fraction = {fraction}: must be above 0 and at most 1"
         );
-        let train = train_count(pairs, fraction);
+        let train = self.train_count();
         require!(train > 0, "task.train_fraction = {fraction}: leaves no training pair of {pairs}");
         require!(train < pairs, "task.train_fraction = {fraction}: leaves no test pair of {pairs}");
         Ok(())
     }
 
+    /// The fields of a sequence task.
+    fn validate_sequences(&self) -> Result<(), String> {
+        let (base, test, train) = match &self.task {
+            TaskConfig::Collatz(c) => (c.base, c.test, c.train),
+            TaskConfig::Gcd(c) => (c.base, c.test, c.train),
+            _ => return Ok(()),
+        };
+        require!(base >= 2, "task.base = {base}: must be at least 2");
+        require!(base <= MAX_BASE, "task.base = {base}: at most {MAX_BASE}");
+        match &self.task {
+            TaskConfig::Collatz(c) => {
+                require!(
+                    (1..=MAX_ROWS).contains(&c.max),
+                    "task.max = {}: must be 1 to {MAX_ROWS}, for all numbers are held",
+                    c.max
+                );
+                require!(
+                    (1..=MAX_LENGTH).contains(&(c.iterations as usize)),
+                    "task.iterations = {}: must be 1 to {MAX_LENGTH}",
+                    c.iterations
+                );
+                let largest = (1..=c.max as u64).try_fold(0, |largest, n| {
+                    Some(collatz::answer(c.op, c.iterations, n)?.max(largest))
+                });
+                let (iterations, max) = (c.iterations, c.max);
+                let Some(largest) = largest else {
+                    return Err(format!(
+                        "task.iterations = {iterations}: from some n up to task.max = {max} the map \
+                         leaves 64 bits"
+                    ));
+                };
+                let length = Numerals::new(base, c.order).length(largest.max(c.max as u64)) + 1;
+                require!(
+                    length <= MAX_LENGTH,
+                    "task.max = {max}: digits and the token at their end are {length} tokens in base \
+                     {base}, and a sequence has at most {MAX_LENGTH}"
+                );
+                require!(
+                    c.sampler == Sampler::Uniform
+                        || self.optim.replacement && self.optim.batch != Batch::Full,
+                    "task.sampler: one that is not uniform draws with replacement, so it needs \
+                     optim.replacement = true and a number as optim.batch"
+                );
+            }
+            TaskConfig::Gcd(c) => require!(
+                (1..=MAX_ROWS.isqrt()).contains(&c.max),
+                "task.max = {}: must be 1 to {}, for all pairs are held",
+                c.max,
+                MAX_ROWS.isqrt()
+            ),
+            _ => {}
+        }
+        let all = self.task.examples();
+        require!(
+            (1..all).contains(&test),
+            "task.test = {test}: must be at least 1 and leave something to train on of {all}"
+        );
+        let rest = all - test;
+        if let TrainSet::Fixed(count) = train {
+            require!(count > 0, "task.train = 0: must be \"online\" or at least 1");
+            require!(
+                count <= rest,
+                "task.train = {count}: task.test = {test} leaves only {rest} of {all}"
+            );
+        }
+        Ok(())
+    }
+
     fn validate_model(&self) -> Result<(), String> {
+        if let TaskConfig::Collatz(_) | TaskConfig::Gcd(_) = self.task {
+            return Err("model.kind: the task has sequences, and one_layer and mlp read pairs of \
+                        symbols; no model here reads sequences yet"
+                .to_string());
+        }
         let sizes = match &self.model {
             ModelConfig::OneLayer(c) => vec![
                 ("n_layers", c.n_layers),
@@ -165,8 +245,7 @@ impl Config {
             require!(every > 0, "{key}.every = 0: must be at least 1");
         }
         let s = &self.spectral;
-        let train = self.train_count();
-        let test = self.task.pairs() - train;
+        let (train, test) = (self.train_count(), self.task.test_count());
         require!(s.probe >= 2, "spectral.probe = {}: a covariance needs at least 2 rows", s.probe);
         require!(
             s.probe <= train.min(test),
@@ -268,8 +347,8 @@ impl Config {
         Ok(())
     }
 
-    /// Number of training pairs.
+    /// Number of training examples.
     pub fn train_count(&self) -> usize {
-        train_count(self.task.pairs(), self.task.train_fraction())
+        self.task.train_count()
     }
 }

@@ -29,7 +29,7 @@ impl Evaluator {
         let spectra = Spectra::new(&model, &config.spectral.at);
         let modulus = match &config.task {
             TaskConfig::Modular(task) => Some(task.p),
-            TaskConfig::Permutation(_) => None,
+            _ => None,
         };
         Evaluator { model, spectra, chunk, modulus }
     }
