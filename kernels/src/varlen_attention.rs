@@ -15,7 +15,9 @@
 //! at n·e. Sixteen of them are computed side by side, of one query or of several; where one sees fewer keys
 //! than another of the sixteen, its own last key is computed again and left out.
 
-use crate::attention::{MAX_KEYS, add_scaled, axpy, dot_lanes, softmax_each, vectors, write_vectors};
+use crate::attention::{
+    MAX_KEYS, add_scaled, axpy, dot_lanes, softmax_each, vectors, write_vectors,
+};
 use crate::lanes::{self, LANES};
 use crate::{Real, Write, fold, parallel};
 use wide::f32x16;
@@ -230,7 +232,10 @@ pub fn varlen_attention_backward(
 ) {
     let (d, queries) = (s.d(), dz.len() / s.d());
     let pairs = s.pairs(seen, queries, k.len() / d);
-    assert!(pairs.is_sorted_by_key(|pair| pair[0]), "attention: queries in the order of their keys");
+    assert!(
+        pairs.is_sorted_by_key(|pair| pair[0]),
+        "attention: queries in the order of their keys"
+    );
     let block = parallel::block_rows(queries, 32 * dz.len() * s.max_keys, 1);
     Part { q, k, v, p, dz, pairs, first_key: 0, dq, dk, dv, write, s }
         .backward(queries.div_ceil(block).max(1));
@@ -278,8 +283,19 @@ impl<'a> Part<'a> {
         let dq = self.dq.split_at_mut(query * d);
         let dk = self.dk.split_at_mut((border - first_key) * d);
         let dv = self.dv.split_at_mut((border - first_key) * d);
-        let part = |q, p, dz, pairs, first_key, dq, dk, dv| {
-            Part { q, k, v, p, dz, pairs, first_key, dq, dk, dv, write, s }
+        let part = |q, p, dz, pairs, first_key, dq, dk, dv| Part {
+            q,
+            k,
+            v,
+            p,
+            dz,
+            pairs,
+            first_key,
+            dq,
+            dk,
+            dv,
+            write,
+            s,
         };
         (
             part(q.0, p.0, dz.0, pairs.0, first_key, dq.0, dk.0, dv.0),
@@ -313,7 +329,8 @@ impl<'a> Part<'a> {
             }
             let end = heads.lanes().map(|(lane, _, at)| at - at % d + heads.seen[lane] * d).max();
             let end = end.unwrap_or(origin) - origin;
-            for ((dx, write), ready) in [&mut *dk, dv].into_iter().zip(&write[1..]).zip(&mut ready) {
+            for ((dx, write), ready) in [&mut *dk, dv].into_iter().zip(&write[1..]).zip(&mut ready)
+            {
                 if *write == Write::Set && end > *ready {
                     dx[*ready..end].fill(0.0);
                     *ready = end;

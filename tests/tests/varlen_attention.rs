@@ -84,7 +84,8 @@ fn check(lengths: &[(usize, usize)], causal: bool, gap: usize, s: Shape, values:
 fn ragged_sequences_have_the_bits_of_the_reference() {
     for flavour in FLAVOURS {
         let mut values = Values::new(1, flavour);
-        for (h, e) in [(1, 1), (1, 16), (3, 5), (4, 32), (8, 32), (2, 64), (1, 65), (17, 3), (33, 2)]
+        for (h, e) in
+            [(1, 1), (1, 16), (3, 5), (4, 32), (8, 32), (2, 64), (1, 65), (17, 3), (33, 2)]
         {
             for (n, causal, gap) in [(0, true, 0), (1, false, 0), (5, true, 0), (6, false, 2)] {
                 let lengths = lengths(n, causal, &mut values);
@@ -169,9 +170,10 @@ fn a_wrong_list_is_answered_with_a_sentence() {
     forward(&[0, 1, 2, 3]);
     let sentence = |f: &dyn Fn(&[u32]), seen: &[u32]| {
         let panic = catch_unwind(AssertUnwindSafe(|| f(seen))).expect_err("a sentence");
-        panic.downcast_ref::<String>().cloned().unwrap_or_else(|| {
-            (*panic.downcast_ref::<&str>().expect("a sentence")).to_owned()
-        })
+        panic
+            .downcast_ref::<String>()
+            .cloned()
+            .unwrap_or_else(|| (*panic.downcast_ref::<&str>().expect("a sentence")).to_owned())
     };
     assert!(sentence(&forward, &[0, 1]).contains("2 queries: 2 entries, expected (first, count)"));
     assert!(sentence(&forward, &[0, 1, 2, 0]).contains("query 1 sees 0 keys"));
