@@ -304,6 +304,13 @@ impl Tape {
         self.store.grad(x)
     }
 
+    /// The active elements of a gradient, to be changed between backward and update.
+    pub fn grad_mut(&mut self, x: Var) -> &mut [f32] {
+        let (len, grad) = (self.store.len(x), &mut self.store.values[x.0].grad);
+        let len = len.min(grad.len());
+        &mut grad[..len]
+    }
+
     /// The parameters, in recording order.
     pub fn params(&self) -> &[Var] {
         &self.params
@@ -351,6 +358,11 @@ impl Tape {
     /// How many entries an index list has, as recorded.
     pub fn index_rows(&self, i: Index) -> Rows {
         self.store.indices[i.0].0
+    }
+
+    /// The active entries of an index list.
+    pub fn entries(&self, i: Index) -> &[u32] {
+        self.store.entries(i)
     }
 
     /// The active entries of an index list, to be rewritten.

@@ -159,7 +159,7 @@ impl Case {
     }
 }
 
-fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
+pub fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
     let four = |b: &[u8]| <[u8; 4]>::try_from(b).expect("four bytes");
     let eight = |b: &[u8]| <[u8; 8]>::try_from(b).expect("eight bytes");
     match dtype {
@@ -183,7 +183,7 @@ fn read_model(mut json: Value) -> Model {
     }
 }
 
-fn read_optim(json: &Value, steps: usize) -> AdamWConfig {
+pub fn read_optim(json: &Value, steps: usize) -> AdamWConfig {
     let real = |value: &Value| value.as_f64().expect("a number");
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
     AdamWConfig {
@@ -192,6 +192,7 @@ fn read_optim(json: &Value, steps: usize) -> AdamWConfig {
         eps: real(&json["eps"]),
         weight_decay: real(&json["weight_decay"]),
         no_decay: json["no_decay"].as_array().expect("a list").iter().map(text).collect(),
+        clip: json["clip"].as_f64(),
         warmup: json["warmup"].as_u64().expect("a whole number"),
         schedule: match text(&json["schedule"]).as_str() {
             "constant" => Schedule::Constant,
