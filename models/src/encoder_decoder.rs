@@ -256,7 +256,7 @@ pub(crate) fn embed(
 /// sin(position/10000^(i/d)) for even i; the cosine beside it.
 fn sinusoid(position: usize, i: usize, d: usize) -> f32 {
     let angle = position as f64 / 10_000_f64.powf((i - i % 2) as f64 / d as f64);
-    (if i % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+    (if i.is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
 }
 
 /// Which rows a self-attention reads, and which go on from it.
