@@ -107,7 +107,7 @@ pub fn put(x: &[f32], idx: &[u32], table: &mut [f32], cols: usize) {
 /// If an index is not below the number of entries.
 pub fn put_backward(dtable: &[f32], idx: &[u32], dx: &mut [f32], cols: usize, write: Write) {
     for (dx, &e) in dx.chunks_exact_mut(cols).zip(idx) {
-        pass(&dtable[e as usize * cols..][..cols], dx, write);
+        map(cols, [&dtable[e as usize * cols..]], dx, write, |[dy], dx| dx + dy);
     }
 }
 
