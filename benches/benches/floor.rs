@@ -17,24 +17,6 @@
 use benches::{on, shapes, yardstick};
 use experiments::train::Trainer;
 
-/// (bytes moved, bytes of all buffers) of a step.
-fn bytes(trainer: &Trainer) -> (usize, usize) {
-    let tape = &trainer.model().tape;
-    let (mut moved, mut held) = (0, 0);
-    for op in tape.ops() {
-        for y in op.outputs() {
-            let (value, grad) = (tape.value(y).len(), tape.grad(y).len());
-            moved += 2 * (value + grad);
-            held += value + grad;
-        }
-    }
-    for &p in tape.params() {
-        moved += (2 + 1 + 7) * tape.value(p).len();
-        held += 4 * tape.value(p).len();
-    }
-    (4 * moved, 4 * held)
-}
-
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let threads = args.iter().position(|arg| arg == "--threads");
@@ -49,7 +31,7 @@ fn main() {
     println!("what,case,form,threads,peer,unit,min,median,max,peak");
     for batch in if batches.is_empty() { all.iter().collect() } else { batches } {
         let trainer = Trainer::new(&shapes::nanda(batch));
-        let (moved, held) = bytes(&trainer);
+        let (moved, held) = yardstick::step_bytes(&trainer.model().tape);
         let (peak, bandwidth) = on(threads, || (yardstick::fma_peak(), yardstick::bandwidth(held)));
         let flops = trainer.flops() as f64;
         let print = |peer: &str, unit: &str, x: f64| {

@@ -21,6 +21,7 @@
 //! which is half of 8 + 2.6). What counts is the fuller kind, or half of all where that is more. Rows are
 //! counted in whole vectors, because the lanes of a sum are fixed.
 
+use benches::collatz::{CASES, Collatz};
 use benches::shapes::{self, Met, distinct};
 use benches::yardstick::{Memory, arithmetic};
 use benches::{noise, on, same_bits};
@@ -37,6 +38,10 @@ use kernels::layer_norm::{
     layer_norm, layer_norm_backward, layer_norm_backward_ref, layer_norm_backward_w, layer_norm_ref,
 };
 use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
+use kernels::varlen_attention::{
+    self, varlen_attention, varlen_attention_backward, varlen_attention_backward_ref,
+    varlen_attention_ref,
+};
 use kernels::{Buffer, Write};
 use std::time::Duration;
 use wide::f32x16;
@@ -318,6 +323,70 @@ fn attentions(c: &mut Criterion) {
     }
 }
 
+fn varlen_attentions(c: &mut Criterion) {
+    for case in &CASES[..2] {
+        let collatz = Collatz::new(case);
+        let tape = &collatz.net.tape;
+        for (i, op) in tape.ops().filter(|op| op.name() == "varlen_attention").take(3).enumerate() {
+            let [(queries, d), (keys, _), _] = op.inputs()[..].try_into().map_or_else(
+                |_| unreachable!("q, k and v"),
+                |inputs: [autograd::Var; 3]| inputs.map(|x| tape.shape(x)),
+            );
+            let h: usize = case.split(',').nth(2).and_then(|h| h.parse().ok()).expect("heads");
+            let weights = tape.shape(op.outputs()[1]).1;
+            let s = varlen_attention::Shape { h, e: d / h, max_keys: weights / h };
+            let seen = tape.entries(op.index().expect("what each query sees"));
+            let (queries, keys, weights) = (queries * d, keys * d, queries * weights);
+            let (q, k, v, dz) =
+                (noise(queries, 1), noise(keys, 2), noise(keys, 3), noise(queries, 4));
+            let (mut z, mut p) = (zeros(queries), zeros(weights));
+            varlen_attention(&q, &k, &v, seen, &mut z, &mut p, s);
+            let name = format!("{}-{case}", ["encoder", "decoder", "cross"][i]);
+            let (forward, backward) = op.flops(tape.store());
+            bench(
+                c,
+                &format!("rows/varlen_attention/{name}"),
+                Work {
+                    read: queries + 2 * keys,
+                    written: queries + weights,
+                    ops: forward as usize / 2,
+                    ..Work::default()
+                },
+                vec![zeros(queries), zeros(weights)],
+                |out| {
+                    let [z, p] = out else { unreachable!("two results") };
+                    varlen_attention(&q, &k, &v, seen, z, p, s);
+                },
+                |out| {
+                    let [z, p] = out else { unreachable!("two results") };
+                    varlen_attention_ref(&q, &k, &v, seen, z, p, s);
+                },
+            );
+            bench(
+                c,
+                &format!("rows/varlen_attention_backward/{name}"),
+                Work {
+                    read: 2 * queries + 2 * keys + weights,
+                    written: queries + 2 * keys,
+                    ops: backward as usize / 2,
+                    ..Work::default()
+                },
+                vec![zeros(queries), zeros(keys), zeros(keys)],
+                |out| {
+                    let [dq, dk, dv] = out else { unreachable!("three results") };
+                    let write = [Write::Set; 3];
+                    varlen_attention_backward((&q, &k, &v), seen, &p, &dz, (dq, dk, dv), write, s);
+                },
+                |out| {
+                    out.iter_mut().for_each(|x| x.fill(0.0));
+                    let [dq, dk, dv] = out else { unreachable!("three results") };
+                    varlen_attention_backward_ref((&q, &k, &v), seen, &p, &dz, (dq, dk, dv), s);
+                },
+            );
+        }
+    }
+}
+
 fn gathers(c: &mut Criterion) {
     let met = |_: &_, met: &Met| {
         let (table, rows) = (met.inputs[0], met.outputs[0].0);
@@ -486,6 +555,6 @@ criterion_group! {
         .nresamples(1000)
         .warm_up_time(Duration::from_millis(20))
         .measurement_time(Duration::from_millis(50));
-    targets = activations, softmaxes, layer_norms, attentions, gathers, sums, optimisers, elementaries
+    targets = activations, softmaxes, layer_norms, attentions, varlen_attentions, gathers, sums, optimisers, elementaries
 }
 criterion_main!(benches);

@@ -4,6 +4,7 @@
 //! `cargo bench -p plateau-benches --bench step [-- FILTER]`; "Gelem/s" reads GFLOP/s. `plateau bench
 //! step` does the same for any experiment.
 
+use benches::collatz::{self, Collatz};
 use benches::{on, shapes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use experiments::train::Trainer;
@@ -34,12 +35,28 @@ fn step(c: &mut Criterion) {
     }
 }
 
+/// The encoder-decoder; `--bench encoder_decoder` says where its time goes.
+fn sequences(c: &mut Criterion) {
+    for case in &collatz::CASES[..2] {
+        let mut collatz = Collatz::new(case);
+        let mut group = c.benchmark_group(format!("step/collatz-{case}"));
+        for threads in [1, 2] {
+            on(threads, || collatz.step());
+            group.throughput(Throughput::Elements(collatz.flops()));
+            group.bench_function(format!("step/{threads}"), |b| {
+                on(threads, || b.iter(|| collatz.step()));
+            });
+        }
+        group.finish();
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(500));
-    targets = step
+    targets = step, sequences
 }
 criterion_main!(benches);

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod collatz;
 pub mod shapes;
 pub mod yardstick;
 

@@ -80,6 +80,7 @@ impl Trainer {
             eps: o.eps,
             weight_decay: o.weight_decay,
             no_decay: o.no_decay.clone(),
+            clip: None,
             warmup: o.warmup,
             schedule: match o.schedule {
                 Schedule::Constant => optim::Schedule::Constant,
