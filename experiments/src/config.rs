@@ -12,10 +12,11 @@ pub mod set;
 mod validate;
 
 use crate::tasks::sequences::Numerals;
-use crate::tasks::train_count;
+use crate::tasks::{collatz, train_count};
 use intervene::{InterveneConfig, StopConfig};
-use models::config::{MlpConfig, OneLayerConfig};
-use sequence::{CollatzConfig, GcdConfig, TrainSet};
+use models::SequenceShape;
+use models::config::{EncoderDecoderConfig, MlpConfig, OneLayerConfig};
+use sequence::{CollatzConfig, GcdConfig, MOST_TRAIN, TrainSet};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 use toml::Spanned;
@@ -177,6 +178,25 @@ impl TaskConfig {
             TaskConfig::Gcd(c) => c.test,
         }
     }
+
+    /// How large its sequences are, EOS behind the target included; None if it has pairs.
+    pub fn shape(&self) -> Option<SequenceShape> {
+        let (numerals, source, largest) = match self {
+            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => return None,
+            TaskConfig::Collatz(c) => {
+                let numerals = Numerals::new(c.base, c.order);
+                let answer = |n| collatz::answer(c.op, c.iterations, n);
+                let largest = (1..=c.max as u64).filter_map(answer).max().unwrap_or(0);
+                (numerals, numerals.length(c.max as u64), largest)
+            }
+            TaskConfig::Gcd(c) => {
+                let numerals = Numerals::new(c.base, c.order);
+                (numerals, 2 * numerals.length(c.max as u64) + 1, c.max as u64)
+            }
+        };
+        let target = numerals.length(largest) + 1;
+        Some(SequenceShape { d_vocab: numerals.symbols(), source, target })
+    }
 }
 
 /// The `[model]` table; its `kind` picks the variant.
@@ -187,6 +207,8 @@ pub enum ModelConfig {
     OneLayer(OneLayerConfig),
     /// A multi-layer perceptron on concatenated embeddings.
     Mlp(MlpConfig),
+    /// An encoder-decoder transformer for sequences, or a decoder alone.
+    EncoderDecoder(EncoderDecoderConfig),
 }
 
 impl ModelConfig {
@@ -195,14 +217,16 @@ impl ModelConfig {
         match self {
             ModelConfig::OneLayer(c) => c.probes(),
             ModelConfig::Mlp(c) => c.probes(),
+            ModelConfig::EncoderDecoder(c) => c.probes(),
         }
     }
 
-    /// Those of them that hold the last position alone, where an intervention can act.
+    /// Those of them that hold the last position alone, where an intervention can act; none of sequences.
     pub fn sites(&self) -> Vec<String> {
         match self {
             ModelConfig::OneLayer(c) => c.sites(),
             ModelConfig::Mlp(c) => c.sites(),
+            ModelConfig::EncoderDecoder(_) => Vec::new(),
         }
     }
 }
@@ -224,6 +248,7 @@ enum TaskByKind {
 enum ModelByKind {
     OneLayer(OneLayerConfig),
     Mlp(MlpConfig),
+    EncoderDecoder(EncoderDecoderConfig),
 }
 
 /// The `[optim]` table: AdamW as in PyTorch, and its batches.
@@ -240,14 +265,17 @@ pub struct OptimConfig {
     pub weight_decay: f64,
     /// Parameters whose name contains one of these are not decayed.
     pub no_decay: Vec<String>,
+    /// The largest norm of all gradients together; absent, they are left as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
     /// Steps of linear warm-up: lr is multiplied by min(step / warmup, 1), so step 0 learns nothing.
     pub warmup: u64,
     /// The learning rate after the warm-up.
     pub schedule: Schedule,
-    /// Pairs per step.
+    /// Examples per step.
     pub batch: Batch,
-    /// Whether each step draws its pairs independently; if not, an epoch is a permutation of the
-    /// training pairs. Says nothing for a full batch.
+    /// Whether each step draws its examples independently; if not, an epoch is a permutation of the
+    /// training examples. Says nothing for a full batch.
     pub replacement: bool,
 }
 
@@ -261,10 +289,10 @@ pub enum Schedule {
     Cosine,
 }
 
-/// Pairs per step: a number, or `"full"`.
+/// Examples per step: a number, or `"full"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Batch {
-    /// Every training pair.
+    /// Every training example.
     Full,
     /// This many.
     Size(usize),
@@ -328,8 +356,12 @@ fn word_or_count<'de, D: Deserializer<'de>>(
 #[derive(Debug, Clone, PartialEq, Serialize, DeriveDeserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
-    /// Steps between evaluations on all training and all test pairs.
+    /// Steps between evaluations on all training and all test pairs; of sequences, on the first
+    /// [`MOST_TRAIN`] of the training examples.
     pub every: u64,
+    /// How many of the test examples are evaluated, the first in the split's order; absent, all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<usize>,
 }
 
 /// The `[spectral]` table.
@@ -338,7 +370,8 @@ pub struct EvalConfig {
 pub struct SpectralConfig {
     /// Steps between measurements of the training step's own activations.
     pub every: u64,
-    /// Rows of the fixed train probe, and of the fixed test probe.
+    /// Examples of the fixed train probe, and of the fixed test probe. Of a pair a row is measured, that
+    /// of the last position; of a sequence a row for each token.
     pub probe: usize,
     /// Activations, by name. The first is the one that summaries use.
     pub at: Vec<String>,
@@ -389,7 +422,7 @@ impl Config {
         let mut root = DeTable::parse(text).map_err(parsed)?;
         for (key, kinds) in [
             ("task", "\"modular\", \"permutation\", \"collatz\" or \"gcd\""),
-            ("model", "\"one_layer\" or \"mlp\""),
+            ("model", "\"one_layer\", \"mlp\" or \"encoder_decoder\""),
         ] {
             if let Some(DeValue::Table(table)) = root.get_mut().get_mut(key).map(Spanned::get_mut) {
                 by_kind(table).ok_or_else(|| read(format!("[{key}] needs kind = {kinds}")))?;
@@ -439,7 +472,19 @@ impl Config {
         match &self.model {
             ModelConfig::OneLayer(c) => c.parameters(symbols, symbols),
             ModelConfig::Mlp(c) => c.parameters(symbols, symbols),
+            ModelConfig::EncoderDecoder(c) => {
+                let longest =
+                    self.task.shape().map_or((0, 0), |shape| (shape.source, shape.target));
+                c.parameters(symbols, longest.0, longest.1)
+            }
         }
+    }
+
+    /// How many training and how many test examples an evaluation looks at.
+    pub fn evaluated(&self) -> (usize, usize) {
+        let all = self.task.train_count();
+        let train = if self.task.shape().is_some() { all.min(MOST_TRAIN) } else { all };
+        (train, self.eval.test.unwrap_or(self.task.test_count()))
     }
 }
 
@@ -510,7 +555,7 @@ mod tests {
     fn the_kind_is_required_and_known() {
         assert_eq!(
             error("kind = \"one_layer\"", ""),
-            "test.toml: [model] needs kind = \"one_layer\" or \"mlp\""
+            "test.toml: [model] needs kind = \"one_layer\", \"mlp\" or \"encoder_decoder\""
         );
         assert_eq!(
             error("kind = \"modular\"", "kind = 3"),
@@ -518,7 +563,9 @@ mod tests {
         );
         let sentence = error("kind = \"one_layer\"", "kind = \"two_layer\"");
         assert!(sentence.contains("^^^^^^^^^^^"), "{sentence}");
-        assert!(sentence.contains("unknown variant `two_layer`, expected `one_layer` or `mlp`"));
+        assert!(sentence.contains(
+            "unknown variant `two_layer`, expected one of `one_layer`, `mlp`, `encoder_decoder`"
+        ));
     }
 
     #[test]
@@ -570,11 +617,23 @@ mod tests {
                 "optim.betas = [0.9, 1.0]: both must be at least 0 and below 1",
             ),
             ("optim.no_decay", "[\"\"]", "optim.no_decay: an empty string would match"),
+            ("optim.clip", "0", "optim.clip = 0: must be a finite number above 0"),
+            ("optim.clip", "inf", "optim.clip = inf: must be a finite number above 0"),
+            ("optim.clip", "nan", "optim.clip = NaN: must be a finite number above 0"),
+            ("optim.clip", "5", ""),
+            ("eval.test", "0", "eval.test = 0: must be 1 to 7527, the number of test examples"),
+            ("eval.test", "7528", "eval.test = 7528: must be 1 to 7527"),
+            (
+                "eval.test",
+                "511",
+                "spectral.probe = 512: there are only 1882 training and 511 test examples",
+            ),
+            ("eval.test", "512", ""),
             ("eval.every", "0", "eval.every = 0: must be at least 1"),
             (
                 "spectral.probe",
                 "2000",
-                "spectral.probe = 2000: there are only 1882 training and 7527 test pairs",
+                "spectral.probe = 2000: there are only 1882 training and 7527 test examples",
             ),
             ("spectral.at", "[]", "spectral.at = []: name at least one activation"),
             (
@@ -612,7 +671,10 @@ mod tests {
         };
         assert!(change("1882").is_ok());
         assert!(
-            change("1883").unwrap_err().to_string().contains("there are only 1882 training pairs")
+            change("1883")
+                .unwrap_err()
+                .to_string()
+                .contains("there are only 1882 training examples")
         );
     }
 
@@ -639,7 +701,9 @@ mod tests {
             ("optim.lr", "0.0010000000000000002"),
             ("optim.batch", "full"),
             ("optim.no_decay", "[\"b\"]"),
+            ("optim.clip", "5"),
             ("eval.every", "50"),
+            ("eval.test", "1000"),
             ("spectral.at", "[\"ln_final.hook_out\"]"),
         ] {
             assert_ne!(with(path, value).unwrap().hash(), base.hash(), "{path}");

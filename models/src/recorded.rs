@@ -113,10 +113,17 @@ pub struct Recorded<I = PairInputs> {
     /// The mean loss over the labels of the batch.
     pub loss: CrossEntropy,
     params: Vec<Param>,
-    pub(crate) inputs: I,
+    /// Where a batch goes on the tape.
+    pub inputs: I,
 }
 
 impl<I> Recorded<I> {
+    /// The same recording, its inputs seen as another type: what holds models of several kinds needs one.
+    pub fn map_inputs<J>(self, f: impl FnOnce(I) -> J) -> Recorded<J> {
+        let Recorded { tape, logits, loss, params, inputs } = self;
+        Recorded { tape, logits, loss, params, inputs: f(inputs) }
+    }
+
     /// Every parameter, in recording order.
     pub fn params(&self) -> &[Param] {
         &self.params
@@ -162,8 +169,17 @@ impl Recorded<PairInputs> {
     /// # Panics
     /// If there are more rows than the tape's capacity.
     pub fn load(&mut self, rows: &[u32], pairs: &[[u32; 2]], answers: &[u32]) {
-        let PairInputs { tokens, symbols, every, ref at, labels } = self.inputs;
-        let tape = &mut self.tape;
+        self.inputs.load(&mut self.tape, rows, pairs, answers);
+    }
+}
+
+impl PairInputs {
+    /// As [`Recorded::load`], on the tape that these are of.
+    ///
+    /// # Panics
+    /// If there are more rows than the tape's capacity.
+    pub fn load(&self, tape: &mut Tape, rows: &[u32], pairs: &[[u32; 2]], answers: &[u32]) {
+        let PairInputs { tokens, symbols, every, ref at, labels } = *self;
         tape.set_examples(rows.len());
         for (i, &at) in at.iter().enumerate() {
             let entry = |row: u32| if i < 2 { pairs[row as usize][i] } else { 0 };

@@ -229,8 +229,45 @@ impl Recorded<SequenceInputs> {
     /// If there are more rows than the tape's capacity, or a sequence is empty, too long, or has a token
     /// beyond the vocabulary.
     pub fn load(&mut self, rows: &[u32], pairs: &SequencePairs) {
-        let SequenceInputs { shape, target, labels, ref kind } = self.inputs;
-        let tape = &mut self.tape;
+        self.inputs.load(&mut self.tape, rows, pairs);
+    }
+
+    /// After [`Recorded::load`] on a decoder whose encoder's output is given: copies the outputs of `rows`
+    /// from those of all sources. memory: (source tokens of the table, d_model).
+    ///
+    /// # Panics
+    /// If this is no such decoder, or `memory` does not have a row for each token.
+    pub fn load_memory(&mut self, rows: &[u32], source: &Packed, memory: &[f32]) {
+        let Kind::EncoderDecoder { encoder: None, memory: var, .. } = self.inputs.kind else {
+            panic!("this recording computes what it reads of the source");
+        };
+        let d = self.tape.shape(var).1;
+        assert_eq!(memory.len(), source.tokens() * d, "a row of {d} for each source token");
+        let mut to = self.tape.value_mut(var);
+        for &row in rows {
+            let span = source.span(row);
+            let (here, rest) = std::mem::take(&mut to).split_at_mut(span.len() * d);
+            here.copy_from_slice(&memory[span.start * d..span.end * d]);
+            to = rest;
+        }
+    }
+
+    /// The encoder's output: (source tokens, d_model). None where there is no encoder.
+    pub fn memory(&self) -> Option<Var> {
+        match self.inputs.kind {
+            Kind::EncoderDecoder { memory, .. } => Some(memory),
+            Kind::DecoderOnly { .. } => None,
+        }
+    }
+}
+
+impl SequenceInputs {
+    /// As [`Recorded::load`], on the tape that these are of.
+    ///
+    /// # Panics
+    /// As [`Recorded::load`].
+    pub fn load(&self, tape: &mut Tape, rows: &[u32], pairs: &SequencePairs) {
+        let SequenceInputs { shape, target, labels, ref kind } = *self;
         let (s, t) = (
             count("source", rows, &pairs.source, shape.source),
             count("target", rows, &pairs.target, shape.target),
@@ -276,35 +313,9 @@ impl Recorded<SequenceInputs> {
         let tokens = rows.iter().flat_map(|&row| pairs.target.row(row));
         tape.entries_mut(labels).iter_mut().zip(tokens).for_each(|(to, &token)| *to = token);
     }
+}
 
-    /// After [`Recorded::load`] on a decoder whose encoder's output is given: copies the outputs of `rows`
-    /// from those of all sources. memory: (source tokens of the table, d_model).
-    ///
-    /// # Panics
-    /// If this is no such decoder, or `memory` does not have a row for each token.
-    pub fn load_memory(&mut self, rows: &[u32], source: &Packed, memory: &[f32]) {
-        let Kind::EncoderDecoder { encoder: None, memory: var, .. } = self.inputs.kind else {
-            panic!("this recording computes what it reads of the source");
-        };
-        let d = self.tape.shape(var).1;
-        assert_eq!(memory.len(), source.tokens() * d, "a row of {d} for each source token");
-        let mut to = self.tape.value_mut(var);
-        for &row in rows {
-            let span = source.span(row);
-            let (here, rest) = std::mem::take(&mut to).split_at_mut(span.len() * d);
-            here.copy_from_slice(&memory[span.start * d..span.end * d]);
-            to = rest;
-        }
-    }
-
-    /// The encoder's output: (source tokens, d_model). None where there is no encoder.
-    pub fn memory(&self) -> Option<Var> {
-        match self.inputs.kind {
-            Kind::EncoderDecoder { memory, .. } => Some(memory),
-            Kind::DecoderOnly { .. } => None,
-        }
-    }
-
+impl<I> Recorded<I> {
     /// After a forward: whether every label of each active example was the largest logit, in the order of
     /// loading. With teacher forcing, that is whether greedy decoding writes the target.
     pub fn exact<'a>(

@@ -20,7 +20,7 @@ mod rows;
 mod table;
 
 use crate::bench::Spread;
-use crate::cli::{say, tell, trainer};
+use crate::cli::{experiment, say, tell, trainer};
 use crate::config::Config;
 use crate::pool;
 use crate::run::meta::Meta;
@@ -146,6 +146,11 @@ pub fn run(args: &AuditArgs) -> Result<()> {
 fn audit(args: &AuditArgs) -> Result<()> {
     for path in [&args.dump, &args.page].into_iter().flatten() {
         check_writable(path)?;
+    }
+    if args.dump.is_some() && experiment(&args.experiment, &args.set)?.0.task.shape().is_some() {
+        bail!(
+            "--dump: recompute.py knows models of pairs only, so a step on sequences is not dumped"
+        );
     }
     let (config, mut trainer, step) = trainer(&args.experiment, &args.set, args.step)?;
     let checks = check::check(&mut trainer, &config, step, args.dump.as_deref())?;

@@ -4,6 +4,9 @@ use super::{WordOrCount, word_or_count};
 use serde::de::{Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
+/// An evaluation looks at so many training examples at most, always the same.
+pub const MOST_TRAIN: usize = 1000;
+
 /// One or more steps of a Collatz map, digits in and digits out.
 #[derive(Debug, Clone, PartialEq, Serialize, DeriveDeserialize)]
 #[serde(deny_unknown_fields)]

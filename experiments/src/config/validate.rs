@@ -1,12 +1,12 @@
 //! What no run can have, said in one sentence each: which key, its value, what was expected.
 
 use super::intervene::{InterveneConfig, MixingConfig, NormConfig};
-use super::sequence::{Sampler, TrainSet};
+use super::sequence::{CollatzConfig, Sampler, TrainSet};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
-use crate::tasks::collatz;
+use crate::seed::Seed;
 use crate::tasks::modular::is_prime;
-use crate::tasks::sequences::{MAX_LENGTH, Numerals};
-use models::config::OneLayerConfig;
+use crate::tasks::sequences::{MAX_LENGTH, Numerals, split};
+use crate::tasks::{collatz, samplers};
 
 /// A modulus above this would need more than a gigabyte for the table of pairs alone.
 const MAX_P: usize = 4096;
@@ -163,15 +163,32 @@ impl Config {
                 "task.train = {count}: task.test = {test} leaves only {rest} of {all}"
             );
         }
+        if let TaskConfig::Collatz(c @ CollatzConfig { sampler: Sampler::ShortCarry, .. }) =
+            &self.task
+        {
+            let train = split(all, test, train, Seed(self.seed)).train;
+            let weights = samplers::weights(c, &train).unwrap_or_default();
+            require!(
+                weights.iter().any(|&weight| weight > 0.0),
+                "task.sampler: short_carry leaves none of the {} training examples of this seed",
+                train.len()
+            );
+        }
         Ok(())
     }
 
     fn validate_model(&self) -> Result<(), String> {
-        if let TaskConfig::Collatz(_) | TaskConfig::Gcd(_) = self.task {
-            return Err("model.kind: the task has sequences, and one_layer and mlp read pairs of \
-                        symbols; no model here reads sequences yet"
-                .to_string());
-        }
+        let for_sequences = matches!(self.model, ModelConfig::EncoderDecoder(_));
+        require!(
+            for_sequences || self.task.shape().is_none(),
+            "model.kind: the task has sequences, and one_layer and mlp read pairs of symbols; expected \
+             encoder_decoder"
+        );
+        require!(
+            !for_sequences || self.task.shape().is_some(),
+            "model.kind: the task has pairs of symbols, and encoder_decoder reads sequences; expected \
+             one_layer or mlp"
+        );
         let sizes = match &self.model {
             ModelConfig::OneLayer(c) => vec![
                 ("n_layers", c.n_layers),
@@ -182,13 +199,27 @@ impl Config {
             ModelConfig::Mlp(c) => {
                 vec![("n_layers", c.n_layers), ("d_model", c.d_model), ("d_mlp", c.d_mlp)]
             }
+            ModelConfig::EncoderDecoder(c) => vec![
+                ("encoder_layers", c.encoder_layers),
+                ("decoder_layers", c.decoder_layers),
+                ("d_model", c.d_model),
+                ("n_heads", c.n_heads),
+                ("d_mlp", c.d_mlp),
+            ],
         };
         for (key, size) in sizes {
-            require!(size > 0, "model.{key} = 0: must be at least 1");
-            let most = if key == "n_layers" { 1024 } else { MAX_SIZE };
+            // Without encoder layers it is a decoder alone.
+            let least = usize::from(key != "encoder_layers");
+            require!(size >= least, "model.{key} = 0: must be at least 1");
+            let most = if key.ends_with("layers") { 1024 } else { MAX_SIZE };
             require!(size <= most, "model.{key} = {size}: at most {most}");
         }
-        if let ModelConfig::OneLayer(OneLayerConfig { d_model, n_heads, .. }) = self.model {
+        let heads = match &self.model {
+            ModelConfig::OneLayer(c) => Some((c.d_model, c.n_heads)),
+            ModelConfig::EncoderDecoder(c) => Some((c.d_model, c.n_heads)),
+            ModelConfig::Mlp(_) => None,
+        };
+        if let Some((d_model, n_heads)) = heads {
             require!(
                 d_model.is_multiple_of(n_heads),
                 "model.d_model = {d_model}: must be a multiple of model.n_heads = {n_heads}"
@@ -203,6 +234,12 @@ impl Config {
             require!(
                 value.is_finite() && value >= 0.0,
                 "optim.{key} = {value}: must be a finite number, 0 or above"
+            );
+        }
+        if let Some(clip) = o.clip {
+            require!(
+                clip.is_finite() && clip > 0.0,
+                "optim.clip = {clip}: must be a finite number above 0; to clip nothing, leave it out"
             );
         }
         for beta in o.betas {
@@ -229,7 +266,7 @@ impl Config {
             let train = self.train_count();
             require!(
                 o.replacement || size <= train,
-                "optim.batch = {size}: there are only {train} training pairs; \
+                "optim.batch = {size}: there are only {train} training examples; \
                  draw with replacement, or set batch = \"full\""
             );
         }
@@ -245,11 +282,17 @@ impl Config {
             require!(every > 0, "{key}.every = 0: must be at least 1");
         }
         let s = &self.spectral;
-        let (train, test) = (self.train_count(), self.task.test_count());
+        let (train, test) = self.evaluated();
+        let all = self.task.test_count();
+        require!(
+            (1..=all).contains(&test),
+            "eval.test = {test}: must be 1 to {all}, the number of test examples"
+        );
         require!(s.probe >= 2, "spectral.probe = {}: a covariance needs at least 2 rows", s.probe);
         require!(
             s.probe <= train.min(test),
-            "spectral.probe = {}: there are only {train} training and {test} test pairs",
+            "spectral.probe = {}: there are only {train} training and {test} test examples that are \
+             evaluated",
             s.probe
         );
         require!(!s.at.is_empty(), "spectral.at = []: name at least one activation");
@@ -271,6 +314,11 @@ impl Config {
             require!(
                 mixing.is_some() || norm.is_some() || labels.is_some(),
                 "[intervene]: it is empty; to do nothing, leave it out"
+            );
+            // What an intervention does is said of rows that are examples, and of answers that are symbols.
+            require!(
+                self.task.shape().is_none() || (mixing.is_none() && labels.is_none()),
+                "[intervene]: of mixing, norm and labels, a model of sequences knows norm only"
             );
             let mixing_time = mixing.iter().map(|m| ("mixing", m.from, m.until));
             let norm_time = norm.iter().map(|n| ("norm", n.from, n.until));
@@ -333,6 +381,19 @@ impl Config {
             }
             ModelConfig::Mlp(c) => {
                 c.tokens.n_ctx() * c.d_model + c.n_layers * 2 * c.d_mlp + symbols
+            }
+            ModelConfig::EncoderDecoder(c) => {
+                let (source, target) =
+                    self.task.shape().map_or((0, 0), |shape| (shape.source, shape.target));
+                let block = |keys: usize| 10 * c.d_model + 2 * c.d_mlp + c.n_heads * keys;
+                let cross = 6 * c.d_model + c.n_heads * source;
+                if c.encoder_layers == 0 {
+                    let longest = source + target;
+                    longest * c.decoder_layers * block(longest) + target * symbols
+                } else {
+                    source * (c.encoder_layers * block(source) + 2 * c.decoder_layers * c.d_model)
+                        + target * (c.decoder_layers * (block(target) + cross) + symbols)
+                }
             }
         } as f64;
         // A parameter has a gradient and two moments.
