@@ -21,11 +21,12 @@
 //! which is half of 8 + 2.6). What counts is the fuller kind, or half of all where that is more. Rows are
 //! counted in whole vectors, because the lanes of a sum are fixed.
 
-use benches::collatz::{CASES, Collatz};
 use benches::shapes::{self, Met, distinct};
 use benches::yardstick::{Memory, arithmetic};
 use benches::{noise, on, same_bits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use experiments::config::ModelConfig;
+use experiments::train::Trainer;
 use kernels::activation::Act;
 use kernels::adamw::{Step, adamw, adamw_ref};
 use kernels::attention::{attention, attention_backward, attention_backward_ref, attention_ref};
@@ -324,15 +325,18 @@ fn attentions(c: &mut Criterion) {
 }
 
 fn varlen_attentions(c: &mut Criterion) {
-    for case in &CASES[..2] {
-        let collatz = Collatz::new(case);
-        let tape = &collatz.net.tape;
+    for (case, config) in shapes::sequences() {
+        let ModelConfig::EncoderDecoder(model) = &config.model else { unreachable!("{case}") };
+        let mut trainer = Trainer::new(&config);
+        trainer.draw(0);
+        trainer.load();
+        let tape = &trainer.model().tape;
         for (i, op) in tape.ops().filter(|op| op.name() == "varlen_attention").take(3).enumerate() {
             let [(queries, d), (keys, _), _] = op.inputs()[..].try_into().map_or_else(
                 |_| unreachable!("q, k and v"),
                 |inputs: [autograd::Var; 3]| inputs.map(|x| tape.shape(x)),
             );
-            let h: usize = case.split(',').nth(2).and_then(|h| h.parse().ok()).expect("heads");
+            let h = model.n_heads;
             let weights = tape.shape(op.outputs()[1]).1;
             let s = varlen_attention::Shape { h, e: d / h, max_keys: weights / h };
             let seen = tape.entries(op.index().expect("what each query sees"));

@@ -4,14 +4,13 @@
 //! `cargo bench -p plateau-benches --bench step [-- FILTER]`; "Gelem/s" reads GFLOP/s. `plateau bench
 //! step` does the same for any experiment.
 
-use benches::collatz::{self, Collatz};
 use benches::{on, shapes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use experiments::train::Trainer;
 use std::time::Duration;
 
 fn step(c: &mut Criterion) {
-    for (name, config) in shapes::workloads() {
+    for (name, config) in shapes::workloads().into_iter().chain(shapes::sequences()) {
         let mut trainer = Trainer::new(&config);
         let mut group = c.benchmark_group(format!("step/{name}"));
         let mut s = 0;
@@ -35,28 +34,12 @@ fn step(c: &mut Criterion) {
     }
 }
 
-/// The encoder-decoder; `--bench encoder_decoder` says where its time goes.
-fn sequences(c: &mut Criterion) {
-    for case in &collatz::CASES[..2] {
-        let mut collatz = Collatz::new(case);
-        let mut group = c.benchmark_group(format!("step/collatz-{case}"));
-        for threads in [1, 2] {
-            on(threads, || collatz.step());
-            group.throughput(Throughput::Elements(collatz.flops()));
-            group.bench_function(format!("step/{threads}"), |b| {
-                on(threads, || b.iter(|| collatz.step()));
-            });
-        }
-        group.finish();
-    }
-}
-
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(500));
-    targets = step, sequences
+    targets = step
 }
 criterion_main!(benches);

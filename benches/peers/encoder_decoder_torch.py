@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
 """One training step of the Collatz encoder-decoder in base 8 in PyTorch, eager mode with the fused AdamW.
 
-    python encoder_decoder_torch.py [--threads N] [--check] [--intel] [LAYERS,D_MODEL,HEADS,D_MLP ... | -]
+    python encoder_decoder_torch.py [--threads N] [--check] [PRESET ... | -]
 
-The same mathematics as `cargo bench -p plateau-benches --bench encoder_decoder`: n uniform in 1 to 10,000, source digits(n) EOS,
-target digits(T(n)) EOS with T(n) = n/2 or 3n + 1, most significant digit first, batch 512; pre-LayerNorm with final
+The same mathematics as `plateau bench step PRESET`: n uniform in 1 to 10,000, source digits(n), target digits(T(n)) EOS
+with T(n) = n/2 or 3n + 1, most significant digit first, batch 512; pre-LayerNorm with final
 norms, ReLU, sinusoidal positions, untied embeddings, all biases; mean cross-entropy over the target tokens; gradients
 clipped at norm 5; AdamW (lr 1e-4, betas .9 and .999, eps 1e-9, weight decay .01). Sequences are padded to the longest of
 the batch, as its users write it: F.scaled_dot_product_attention with a mask for the padding, or is_causal. Choosing the
 batch's rows from tables that are padded to the longest of all, and cutting them, is part of the step.
 
 `--check` compares the model with torch.nn.Transformer, value and gradients in float64, and prints the number of parameters.
-`--intel` says that MKL was told to take this CPU for one of its maker's (see README.md) and names the peer so.
 """
 
 import argparse
@@ -25,7 +24,9 @@ from common import row, serve, steps
 
 BASE, BATCH, LAST = 8, 512, 10_000
 PAD, BOS, EOS, VOCAB = BASE, BASE + 1, BASE + 2, BASE + 3
-CASES = ["1,128,4,512", "2,256,8,1024", "6,256,8,1024"]
+# By plateau's preset: layers of each stack, d_model, heads, d_mlp.
+CASES = {"collatz-1x1": (1, 128, 4, 512), "collatz-2x2": (2, 256, 8, 1024),
+         "collatz-paper": (6, 256, 8, 1024)}
 
 
 class Attention(nn.Module):
@@ -93,7 +94,7 @@ def tables():
     """(sources, what the decoder reads, labels) of every n."""
     every = range(1, LAST + 1)
     written = [digits(n // 2 if n % 2 == 0 else 3 * n + 1) for n in every]
-    return (table([digits(n) + [EOS] for n in every]), table([[BOS] + w for w in written]),
+    return (table([digits(n) for n in every]), table([[BOS] + w for w in written]),
             table([w + [EOS] for w in written]))
 
 
@@ -110,8 +111,7 @@ def loss_of(logits, labels):
 
 def measure(case, args):
     torch.manual_seed(0)
-    layers, d, heads, ff = map(int, case.split(","))
-    model, every = Model(layers, d, heads, ff), tables()
+    model, every = Model(*CASES[case]), tables()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.999), eps=1e-9,
                                   weight_decay=0.01, fused=True)
 
@@ -122,8 +122,7 @@ def measure(case, args):
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
 
-    peer = "torch-intel" if args.intel else "torch"
-    row("encoder_decoder", case, "", args.threads, peer, "ms", steps(step, seconds=args.seconds))
+    row("sequence-step", case, "", args.threads, "torch", "ms", steps(step, seconds=args.seconds))
 
 
 def check():
@@ -161,9 +160,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--intel", action="store_true")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("cases", nargs="*", help="layers,d_model,heads,d_mlp; - reads them from stdin")
+    parser.add_argument("cases", nargs="*", help="presets; - reads them from stdin")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod collatz;
 pub mod shapes;
 pub mod yardstick;
 

@@ -100,6 +100,9 @@ fn a_step_allocates_nothing_after_the_first() {
         allocates_nothing("default", &[], pool);
         allocates_nothing("smoke", &[], pool);
         allocates_nothing("mlp", &[], pool);
+        allocates_nothing("collatz-smoke", &[], pool);
+        allocates_nothing("collatz-smoke", &[("task.sampler", "short_carry")], pool);
+        allocates_nothing("collatz-1x1", &[], pool);
         allocates_nothing("entropy-mixing", &[], pool);
         allocates_nothing("entropy-mixing", &[("intervene.mixing.sham", "true")], pool);
         allocates_nothing("nanda", &[("task.p", "53")], pool);

@@ -155,6 +155,9 @@ fn audit(args: &AuditArgs) -> Result<()> {
     let (config, mut trainer, step) = trainer(&args.experiment, &args.set, args.step)?;
     let checks = check::check(&mut trainer, &config, step, args.dump.as_deref())?;
     let times = measure::times(&mut trainer, step, args.threads)?;
+    // Of sequences every batch has another number of tokens: the ledger shows the audited one's.
+    trainer.draw(step);
+    trainer.load();
     let ledger = ledger(args, &config, &trainer, step, &checks, &times);
     if let Some(path) = &args.page {
         write_whole(path, page::html(&ledger).as_bytes())?;

@@ -277,6 +277,21 @@ train = 1000
     }
 
     #[test]
+    fn a_sampler_that_leaves_nothing_is_refused_seed_by_seed() {
+        // One training number: three odd ones in five have more than two carries.
+        let task = COLLATZ.replace("uniform", "short_carry").replace("\"online\"", "1");
+        let of_seed = |seed: u32| {
+            let text = text(&task, "max", "max").replace("seed = 0", &format!("seed = {seed}"));
+            Config::from_toml(&text, "t.toml").unwrap_err().to_string()
+        };
+        let said: Vec<String> = (0..40).map(of_seed).collect();
+        let nothing = "t.toml: task.sampler: short_carry leaves none of the 1 training examples";
+        let refused = said.iter().filter(|said| said.starts_with(nothing)).count();
+        assert!((4..24).contains(&refused), "{refused} of 40");
+        assert!(said.iter().all(|said| said.starts_with(nothing) || said.starts_with(VALID)));
+    }
+
+    #[test]
     fn a_task_of_sequences_survives_being_written_and_counts_its_examples() {
         let task = |text: &str| -> TaskConfig {
             let table: toml::Table = text.parse().unwrap();

@@ -170,3 +170,61 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets::preset;
+    use crate::train::Trainer;
+
+    /// Counted by hand over what the decoder writes for every example, right or wrong, seven at a time.
+    #[test]
+    fn the_accuracies_are_those_of_decoding_every_example() {
+        let changes = [("eval.test".to_owned(), "333".to_owned())];
+        let text = preset("collatz-smoke").unwrap();
+        let config = Config::from_toml_with(text, "t", &changes).unwrap();
+        let mut trainer = Trainer::new(&config);
+        for step in 0..250 {
+            trainer.forward(step).unwrap();
+            trainer.update(step).unwrap();
+        }
+        let (tape, data) = (&trainer.model().tape, trainer.data());
+        let log = Evaluator::new(&config).evaluate(tape, data).unwrap();
+        let get = |key: &str| log.iter().find(|(k, _)| k == key).unwrap().1;
+
+        let Examples::Sequences(table, pairs) = &data.examples else { panic!() };
+        let ModelConfig::EncoderDecoder(model) = &config.model else { panic!() };
+        let mut decoder = Decoder::new(model, config.task.shape().unwrap(), 7);
+        decoder.copy_params_from(tape);
+        for (set, rows) in [("train", &data.split.train[..600]), ("test", &data.split.test[..333])]
+        {
+            let eos = table.numerals.eos();
+            let written = decoder.greedy(rows, &pairs.source, pairs.bos, eos);
+            let (mut exact, mut of, mut digits, mut all_digits) = ([0.0; 2], [0.0; 2], 0.0, 0.0);
+            for (i, &row) in rows.iter().enumerate() {
+                let parity = (row as usize + 1) % 2; // row 0 is n = 1
+                let target = table.target.row(row as usize);
+                let end = written.row(i as u32).iter().position(|&token| token == eos);
+                let written = &written.row(i as u32)[..end.unwrap_or(written.row(i as u32).len())];
+                of[parity] += 1.0;
+                exact[parity] += f64::from(u8::from(written == target));
+                let same = target.iter().zip(written).filter(|(a, b)| a == b).count();
+                digits += same as f64;
+                all_digits += target.len() as f64;
+            }
+            let close = |key: &str, expected: f64| {
+                assert!((get(&format!("{set}/{key}")) - expected).abs() < 1e-12, "{set}/{key}");
+            };
+            close("acc", (exact[0] + exact[1]) / rows.len() as f64);
+            if set == "test" {
+                close("acc/even", exact[0] / of[0]);
+                close("acc/odd", exact[1] / of[1]);
+                close("acc/digit", digits / all_digits);
+                assert!(
+                    exact[0] > 0.0 && exact[0] < of[0],
+                    "some are right, some wrong: {exact:?}"
+                );
+            }
+        }
+    }
+}
