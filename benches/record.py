@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Records how fast plateau and its peers are here: one command, one CSV file.
 
-    python benches/record.py [--only matmul,step,entropy,rows,ladder,run] [--rounds 3] [--no-gemm]
+    python benches/record.py [--only matmul,step,sequence-step,entropy,rows,ladder,run] [--rounds 3] [--no-gemm]
 
 Writes benches/record/<cpu>/<date>.csv, where `benches/tables.py` finds it; what an earlier recording
 of the same day measured and this one does not is kept. Peers that this Python cannot import are left
-out, with a sentence. Results of `matmul` and `step` come from rounds in which everybody takes a turn
+out, with a sentence. Results of `matmul`, `step` and `sequence-step` come from rounds in which everybody takes a turn
 at one shape before the next shape begins, in an order that moves on from round to round: the clock of
 a machine drifts by more than the differences in question. `rows` and `ladder` are criterion's, each
 kernel beside its yardsticks.
 
 Columns:
 
-    what           matmul, step, floor, entropy, rows, ladder, run
-    case           a shape "m,k,n", a batch, a kernel's shape
+    what           matmul, step, floor, sequence-step, sequence-floor, entropy, rows, ladder, run
+    case           a shape "m,k,n", a batch, a preset, a kernel's shape
     form           nn, nt, tn; a kernel's name
     threads
     peer           plateau, or who else; "-forced": with MKL's AVX-512 kernels, see peers/README.md
@@ -48,7 +48,8 @@ for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(name, None)
 
 BATCHES = ["512", "2822", "4704"]
-PARTS = ["matmul", "step", "entropy", "rows", "ladder", "run"]
+SEQUENCES = ["collatz-1x1", "collatz-2x2", "collatz-paper"]
+PARTS = ["matmul", "step", "sequence-step", "entropy", "rows", "ladder", "run"]
 NANDA = ["nanda", "--set", "task.p=97", "--set", "task.train_fraction=0.5", "--set",
          "model.mlp_bias=true", "--set"]
 
@@ -208,22 +209,25 @@ def matmul(record, args):
 # --- training steps, their floor and their entropy
 
 
-def our_step(threads):
-    def measure(batch):
-        found = json.loads(output(PLATEAU, "bench", "step", *NANDA, f"optim.batch={batch}",
-                                  "--threads", str(threads), "--json"))
-        common = dict(case=batch, form="", threads=threads, peer="plateau", peak=found["peak_gflops"])
-        return [dict(common, what="step", unit="ms", median=found["ms"]["median"]),
-                dict(common, what="step", unit="GFLOP/s", median=found["gflops"]),
-                dict(common, what="step", unit="parameters", median=found["parameters"]),
-                dict(common, what="step", form="entropy", unit="ms", median=found["entropy_ms"])]
+def our_step(threads, what="step"):
+    """Of the peers' model at a batch, or of a preset."""
+    def measure(case):
+        experiment = [*NANDA, f"optim.batch={case}"] if what == "step" else [case]
+        found = json.loads(output(PLATEAU, "bench", "step", *experiment, "--threads", str(threads),
+                                  "--json"))
+        common = dict(what=what, case=case, form="", threads=threads, peer="plateau",
+                      peak=found["peak_gflops"])
+        return [dict(common, unit="ms", median=found["ms"]["median"]),
+                dict(common, unit="GFLOP/s", median=found["gflops"]),
+                dict(common, unit="parameters", median=found["parameters"]),
+                dict(common, form="entropy", unit="ms", median=found["entropy_ms"])]
     return measure
 
 
 def floor(threads):
     program = bench("floor")
-    return lambda batch: list(csv.DictReader(
-        output(program, "--threads", str(threads), batch).splitlines()))
+    return lambda case: list(csv.DictReader(
+        output(program, "--threads", str(threads), case).splitlines()))
 
 
 def step(record, args):
@@ -235,6 +239,17 @@ def step(record, args):
         peers += [Peer(sys.executable, str(HERE / "peers" / "step_jax.py"), *more)] if jax else []
         everybody = [our_step(threads), floor(threads), *(peer.ask for peer in peers)]
         take_turns(BATCHES, everybody, args.rounds, record)
+        for peer in peers:
+            peer.close()
+
+
+def sequence_step(record, args):
+    for threads in (1, 2):
+        say(f"sequence-step, {threads} thread(s)")
+        script = str(HERE / "peers" / "encoder_decoder_torch.py")
+        peers = torch_peers(script, "--threads", str(threads))
+        everybody = [our_step(threads, "sequence-step"), floor(threads), *(peer.ask for peer in peers)]
+        take_turns(SEQUENCES, everybody, args.rounds, record)
         for peer in peers:
             peer.close()
 
@@ -391,7 +406,7 @@ def write(record, args):
 
 
 PARTS_ORDER = {what: i for i, what in enumerate(
-    ["matmul", "step", "floor", "entropy", "rows", "ladder", "run"])}
+    ["matmul", "step", "floor", "sequence-step", "sequence-floor", "entropy", "rows", "ladder", "run"])}
 
 
 if __name__ == "__main__":
@@ -414,6 +429,7 @@ if __name__ == "__main__":
         if part in ("rows", "ladder"):
             criterion(part, record)
         else:
-            {"matmul": matmul, "step": step, "entropy": entropy, "run": run}[part](record, args)
+            {"matmul": matmul, "step": step, "sequence-step": sequence_step, "entropy": entropy,
+             "run": run}[part](record, args)
         write(record, args)
     say("done; now: python benches/tables.py")

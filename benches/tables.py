@@ -23,6 +23,8 @@ PEERS = ["torch", "torch-forced", "gemm", "matrixmultiply"]
 STEP_PEERS = {"torch": "torch", "jax": "JAX", "torch-last-only": "torch, last only",
               "torch-forced": "torch, forced", "torch-last-only-forced": "torch, last only, forced"}
 BATCHES = ["512", "2822", "4704"]
+# Presets, and how many times PyTorch's speed their bar is.
+SEQUENCES = {"collatz-1x1": 2, "collatz-2x2": 1.5, "collatz-paper": 1.3}
 
 
 class Record:
@@ -179,6 +181,32 @@ def step(r):
                   "of the floor"], rows)
 
 
+def sequence_ms(r, preset, threads, peer="plateau"):
+    return r.get("sequence-step", preset, "", threads, peer, "ms")
+
+
+def sequence_floor(r, preset, threads):
+    """How many times its floor a step takes."""
+    floor = r.get("sequence-floor", preset, "", threads, "floor", "ms")
+    return sequence_ms(r, preset, threads) / floor
+
+
+def sequence_step(r):
+    rows = []
+    for threads in (1, 2):
+        for preset in SEQUENCES:
+            ours = sequence_ms(r, preset, threads)
+            of = lambda unit, column: r.get("sequence-step", preset, "", threads, "plateau", unit, column)
+            cells = [threads, f"`{preset}`", number(of("parameters", "median") / 1e6), number(ours)]
+            for peer in ("torch", "torch-forced"):
+                theirs = sequence_ms(r, preset, threads, peer)
+                cells.append(f"{number(theirs)}, {times(theirs / ours)}")
+            share = of("GFLOP/s", "median") / of("GFLOP/s", "peak")
+            rows.append([*cells, percent(share), times(sequence_floor(r, preset, threads))])
+    return table(["threads", "preset", "million parameters", "plateau, ms", "torch", "torch, forced",
+                  "of the FMA peak", "of the floor"], rows, ["---"] * 2 + ["--:"] * 6)
+
+
 def floor(r):
     rows = []
     for threads in (1, 2):
@@ -299,6 +327,16 @@ def targets(r):
         met = all(x <= limit for x, limit in zip(found, limits))
         bar(f"step ≤ {' / '.join(map(str, limits))} × its floor, {threads} thread(s)", found[0],
             ", ".join(map(times, found)), met)
+    for peer, text in [("torch", "PyTorch"), ("torch-forced", "PyTorch, forced")]:
+        found = [[sequence_ms(r, preset, t, peer) / sequence_ms(r, preset, t) for preset in SEQUENCES]
+                 for t in (1, 2)]
+        met = all(x >= goal for of_threads in found for x, goal in zip(of_threads, SEQUENCES.values()))
+        bar(f"encoder-decoder step ≥ {' / '.join(f'{x}×' for x in SEQUENCES.values())} {text}", found[0][0],
+            f"{', '.join(map(times, found[0]))}; two threads {', '.join(map(times, found[1]))}", met)
+    for threads in (1, 2):
+        found = [sequence_floor(r, preset, threads) for preset in SEQUENCES]
+        bar(f"encoder-decoder step ≤ 1.5 × its floor, {threads} thread(s)", found[0],
+            ", ".join(map(times, found)), all(x <= 1.5 for x in found))
     ours = r.get("step", "512", "entropy", 1, "plateau", "ms") / step_ms(r, "512", 1)
     bar("H̃ of the batch ≤ 15 % of the batch-512 step", ours, percent(ours), ours <= 0.15)
     whole = lambda case, form, peer: r.get("entropy", case, form, 1, peer, "ms")
@@ -346,7 +384,8 @@ def ladder(r):
 
 TABLES = {
     "machine": machine, "targets": targets, "matmul": matmul, "matmul-losses": matmul_losses,
-    "matmul-all": matmul_all, "step": step, "floor": floor, "entropy": entropy,
+    "matmul-all": matmul_all, "step": step, "sequence-step": sequence_step, "floor": floor,
+    "entropy": entropy,
     "spectrum": spectrum, "rows": row_kernels, "row-summary": row_summary, "run": run, "ladder": ladder,
 }
 

@@ -2,10 +2,14 @@
 //!
 //! lr(t) = lr·min(t/warmup, 1), then constant or half a cosine from lr to 0 at the last step; t counts
 //! from 0, so with a warm-up the first step learns nothing (as in the code of Nanda et al. 2023).
+//!
+//! Clipping: where the norm ‖g‖ of all gradients together is above `clip`, each becomes g·clip/(‖g‖ + 1e-6),
+//! as `torch.nn.utils.clip_grad_norm_` has it. ‖g‖² is summed in f64, parameter by parameter, on one
+//! thread.
 
 use crate::{Tape, Var};
-use kernels::Buffer;
 use kernels::adamw::{Step, adamw};
+use kernels::{Buffer, norm};
 
 /// How the learning rate goes on after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct AdamWConfig {
     pub weight_decay: f64,
     /// A parameter whose name contains one of these is not decayed.
     pub no_decay: Vec<String>,
+    /// The largest norm of all gradients together; `None` to leave them as they are.
+    pub clip: Option<f64>,
     /// Steps of linear warm-up.
     pub warmup: u64,
     /// After the warm-up.
@@ -106,11 +112,21 @@ impl AdamW {
         }
     }
 
-    /// Updates every parameter from its gradient; t is the number of steps done before. False if a
-    /// gradient was not finite: then the parameters are spoilt.
+    /// Updates every parameter from its gradient; t is the number of steps done before. With clipping the
+    /// tape holds the clipped gradients afterwards. False if a gradient was not finite: then the parameters
+    /// are spoilt.
     #[must_use]
     pub fn step(&mut self, tape: &mut Tape, t: u64) -> bool {
         let mut finite = true;
+        if let Some(clip) = self.config.clip {
+            let factor = clip / (gradient_norm(tape) + 1e-6);
+            // A norm that is not finite goes through: the step below tells of it.
+            if factor < 1.0 {
+                for slot in &self.slots {
+                    norm::scale(tape.grad_mut(slot.param), factor as f32);
+                }
+            }
+        }
         for slot in &mut self.slots {
             let (p, g) = tape.param_and_grad(slot.param);
             let step = self.config.scalars(slot, t);
@@ -133,4 +149,9 @@ impl AdamW {
     pub fn slots_mut(&mut self) -> &mut [Slot] {
         &mut self.slots
     }
+}
+
+/// The norm of the gradients of all parameters together, in f64.
+pub fn gradient_norm(tape: &Tape) -> f64 {
+    tape.params().iter().map(|&param| norm::squares(tape.grad(param))).sum::<f64>().sqrt()
 }

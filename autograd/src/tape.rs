@@ -15,6 +15,10 @@ pub struct Var(usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index(usize);
 
+/// Sequences of different lengths, packed one after the other: a row for each of their tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream(usize);
+
 /// How many rows a value has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
@@ -22,14 +26,23 @@ pub enum Rows {
     Fixed(usize),
     /// So many for each active example.
     PerExample(usize),
+    /// So many for each active row of a stream.
+    Packed(Stream, usize),
 }
 
-impl Rows {
-    /// Rows when `examples` are active.
-    pub fn of(self, examples: usize) -> usize {
-        match self {
+/// What the number of rows of a value depends on: at capacity, or what is active.
+#[derive(Clone, Debug)]
+struct Sizes {
+    examples: usize,
+    streams: Vec<usize>, // rows of each
+}
+
+impl Sizes {
+    fn rows(&self, rows: Rows) -> usize {
+        match rows {
             Rows::Fixed(rows) => rows,
-            Rows::PerExample(rows) => rows * examples,
+            Rows::PerExample(rows) => rows * self.examples,
+            Rows::Packed(stream, rows) => rows * self.streams[stream.0],
         }
     }
 }
@@ -57,7 +70,7 @@ pub trait Op: std::fmt::Debug + Send + Reference<f32> + Reference<f64> {
     fn forward(&self, s: &mut Store);
     /// Writes or adds to the gradients of the inputs, given that of the result.
     fn backward(&self, s: &mut Store);
-    /// Floating-point operations of (forward, backward) at the active number of examples; a fused
+    /// Floating-point operations of (forward, backward) at the active number of rows; a fused
     /// multiply-add counts 2, an elementary function 16.
     fn flops(&self, s: &Store) -> (u64, u64);
     /// Bytes that (forward, backward) must at least read and write: each operand once.
@@ -79,14 +92,14 @@ struct Value {
 pub struct Store {
     values: Vec<Value>,
     indices: Vec<(Rows, Vec<u32>)>,
-    examples: usize,
+    active: Sizes,
 }
 
 impl Store {
-    /// (rows, cols) of a value at the active number of examples.
+    /// (active rows, cols) of a value.
     pub fn shape(&self, x: Var) -> (usize, usize) {
         let v = &self.values[x.0];
-        (v.rows.of(self.examples), v.cols)
+        (self.active.rows(v.rows), v.cols)
     }
 
     fn len(&self, x: Var) -> usize {
@@ -114,7 +127,7 @@ impl Store {
     /// The active entries of an index list.
     pub fn entries(&self, i: Index) -> &[u32] {
         let (rows, list) = &self.indices[i.0];
-        &list[..rows.of(self.examples)]
+        &list[..self.active.rows(*rows)]
     }
 
     /// Bytes of the active elements of these values.
@@ -163,19 +176,28 @@ pub struct Tape {
     store: Store,
     ops: Vec<(Box<dyn Op>, Vec<Var>)>, // each with its outputs
     params: Vec<Var>,
-    capacity: usize,
+    capacity: Sizes,
     training: bool,
 }
 
 impl Tape {
     /// An empty tape for at most `capacity` examples; with gradients where `training`.
     pub fn new(capacity: usize, training: bool) -> Tape {
-        let store = Store { values: Vec::new(), indices: Vec::new(), examples: capacity };
+        let capacity = Sizes { examples: capacity, streams: Vec::new() };
+        let store = Store { values: Vec::new(), indices: Vec::new(), active: capacity.clone() };
         Tape { store, ops: Vec::new(), params: Vec::new(), capacity, training }
     }
 
+    /// A stream of packed sequences with at most so many rows in all; [`Tape::set_rows`] says how many
+    /// are active.
+    pub fn stream(&mut self, capacity: usize) -> Stream {
+        self.capacity.streams.push(capacity);
+        self.store.active.streams.push(capacity);
+        Stream(self.capacity.streams.len() - 1)
+    }
+
     fn push_value(&mut self, rows: Rows, cols: usize, grad: bool) -> Var {
-        let len = rows.of(self.capacity) * cols;
+        let len = self.most_rows(rows) * cols;
         let grad = Buffer::zeros(if grad && self.training { len } else { 0 });
         let data = Buffer::zeros(len);
         let names = Vec::new();
@@ -192,7 +214,7 @@ impl Tape {
 
     /// An index list that the caller rewrites before each step with [`Tape::entries_mut`].
     pub fn input(&mut self, rows: Rows) -> Index {
-        self.store.indices.push((rows, vec![0; rows.of(self.capacity)]));
+        self.store.indices.push((rows, vec![0; self.most_rows(rows)]));
         Index(self.store.indices.len() - 1)
     }
 
@@ -201,7 +223,7 @@ impl Tape {
     /// # Panics
     /// If the list does not have as many entries as `rows` says.
     pub fn constant(&mut self, rows: Rows, list: Vec<u32>) -> Index {
-        assert_eq!(rows.of(self.capacity), list.len(), "constant: {rows:?}");
+        assert_eq!(self.most_rows(rows), list.len(), "constant: {rows:?}");
         self.store.indices.push((rows, list));
         Index(self.store.indices.len() - 1)
     }
@@ -261,7 +283,7 @@ impl Tape {
         self.store.values[x.0].rows
     }
 
-    /// (rows, cols) at the active number of examples.
+    /// (active rows, cols) of a value.
     pub fn shape(&self, x: Var) -> (usize, usize) {
         self.store.shape(x)
     }
@@ -280,6 +302,13 @@ impl Tape {
     /// The active elements of a gradient, after [`Tape::backward`]. Empty on a forward-only tape.
     pub fn grad(&self, x: Var) -> &[f32] {
         self.store.grad(x)
+    }
+
+    /// The active elements of a gradient, to be changed between backward and update.
+    pub fn grad_mut(&mut self, x: Var) -> &mut [f32] {
+        let (len, grad) = (self.store.len(x), &mut self.store.values[x.0].grad);
+        let len = len.min(grad.len());
+        &mut grad[..len]
     }
 
     /// The parameters, in recording order.
@@ -306,25 +335,60 @@ impl Tape {
         }
     }
 
+    /// Copies the parameters that both tapes have: of the parts of a model, each on a tape of its own.
+    /// Returns how many.
+    ///
+    /// # Panics
+    /// If two of the same name differ in shape.
+    pub fn copy_common_params_from(&mut self, other: &Tape) -> usize {
+        let mut copied = 0;
+        for i in 0..self.params.len() {
+            let to = self.params[i];
+            let from = other.params.iter().find(|&&from| other.name(from) == self.name(to));
+            if let Some(&from) = from {
+                let name = self.name(to);
+                assert_eq!(self.shape(to), other.shape(from), "{name}: tapes of different models");
+                self.value_mut(to).copy_from_slice(other.value(from));
+                copied += 1;
+            }
+        }
+        copied
+    }
+
     /// How many entries an index list has, as recorded.
     pub fn index_rows(&self, i: Index) -> Rows {
         self.store.indices[i.0].0
     }
 
+    /// The active entries of an index list.
+    pub fn entries(&self, i: Index) -> &[u32] {
+        self.store.entries(i)
+    }
+
     /// The active entries of an index list, to be rewritten.
     pub fn entries_mut(&mut self, i: Index) -> &mut [u32] {
         let (rows, list) = &mut self.store.indices[i.0];
-        &mut list[..rows.of(self.store.examples)]
+        &mut list[..self.store.active.rows(*rows)]
     }
 
     /// The number of examples that the buffers hold.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.capacity.examples
+    }
+
+    /// How many rows `rows` are at capacity.
+    pub fn most_rows(&self, rows: Rows) -> usize {
+        self.capacity.rows(rows)
     }
 
     /// The active number of examples.
     pub fn examples(&self) -> usize {
-        self.store.examples
+        self.store.active.examples
+    }
+
+    /// The active number of rows of a stream.
+    pub fn active_rows(&self, stream: Stream) -> usize {
+        self.store.active.streams[stream.0]
     }
 
     /// Sets the active number of examples.
@@ -332,13 +396,32 @@ impl Tape {
     /// # Panics
     /// If it is above the capacity.
     pub fn set_examples(&mut self, examples: usize) {
-        assert!(examples <= self.capacity, "{examples} examples on a tape for {}", self.capacity);
-        self.store.examples = examples;
+        let capacity = self.capacity();
+        assert!(examples <= capacity, "{examples} examples on a tape for {capacity}");
+        self.store.active.examples = examples;
+    }
+
+    /// Sets the active number of rows of a stream.
+    ///
+    /// # Panics
+    /// If it is above the stream's capacity.
+    pub fn set_rows(&mut self, stream: Stream, rows: usize) {
+        let capacity = self.capacity.streams[stream.0];
+        assert!(rows <= capacity, "{rows} rows on a stream for {capacity}");
+        self.store.active.streams[stream.0] = rows;
     }
 
     /// Replays every op.
     pub fn forward(&mut self) {
         self.forward_with(|_| ());
+    }
+
+    /// Replays the ops of these numbers alone: a part of the computation that goes on from where the
+    /// others have left their values.
+    pub fn forward_ops(&mut self, ops: std::ops::Range<usize>) {
+        for (op, _) in &self.ops[ops] {
+            op.forward(&mut self.store);
+        }
     }
 
     /// Replays every op and calls `after` with the number of each when it is done.
@@ -428,7 +511,7 @@ impl Tape {
         self.ops.iter().map(|(op, _)| op.as_ref())
     }
 
-    /// Floating-point operations of each op's (forward, backward) at the active number of examples.
+    /// Floating-point operations of each op's (forward, backward) at the active number of rows.
     pub fn op_flops(&self) -> Vec<(u64, u64)> {
         self.ops().map(|op| op.flops(&self.store)).collect()
     }

@@ -10,36 +10,19 @@
 //! written, then AdamW reads p, g, m, v and writes p, m, v. Both yardsticks are measured in the same
 //! run on as many threads, the triad in a working set as large as the step's.
 //!
-//! `cargo bench -p plateau-benches --bench floor -- [--threads N] [BATCH …]`, one CSV row a batch.
+//! `cargo bench -p plateau-benches --bench floor -- [--threads N] [BATCH or PRESET …]`, CSV rows for each: of
+//! the peers' model at a batch, or of a preset. How many rows sequences have is the first batch's.
 //! The bound is the sum, as if nothing overlapped; where arithmetic hides the traffic a step may
 //! come below it.
 
 use benches::{on, shapes, yardstick};
 use experiments::train::Trainer;
 
-/// (bytes moved, bytes of all buffers) of a step.
-fn bytes(trainer: &Trainer) -> (usize, usize) {
-    let tape = &trainer.model().tape;
-    let (mut moved, mut held) = (0, 0);
-    for op in tape.ops() {
-        for y in op.outputs() {
-            let (value, grad) = (tape.value(y).len(), tape.grad(y).len());
-            moved += 2 * (value + grad);
-            held += value + grad;
-        }
-    }
-    for &p in tape.params() {
-        moved += (2 + 1 + 7) * tape.value(p).len();
-        held += 4 * tape.value(p).len();
-    }
-    (4 * moved, 4 * held)
-}
-
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let threads = args.iter().position(|arg| arg == "--threads");
     let threads: usize = threads.map_or(1, |at| args[at + 1].parse().expect("a number of threads"));
-    let batches: Vec<&String> = args
+    let cases: Vec<&String> = args
         .iter()
         .enumerate()
         .filter(|&(i, arg)| arg != "--threads" && (i == 0 || args[i - 1] != "--threads"))
@@ -47,13 +30,19 @@ fn main() {
         .collect();
     let all = ["512", "2822", "4704"].map(String::from);
     println!("what,case,form,threads,peer,unit,min,median,max,peak");
-    for batch in if batches.is_empty() { all.iter().collect() } else { batches } {
-        let trainer = Trainer::new(&shapes::nanda(batch));
-        let (moved, held) = bytes(&trainer);
+    for case in if cases.is_empty() { all.iter().collect() } else { cases } {
+        let (what, config) = match case.parse::<usize>() {
+            Ok(_) => ("floor", shapes::nanda(case)),
+            Err(_) => ("sequence-floor", shapes::config(case, &[])),
+        };
+        let mut trainer = Trainer::new(&config);
+        trainer.draw(0);
+        trainer.load();
+        let (moved, held) = yardstick::step_bytes(&trainer.model().tape);
         let (peak, bandwidth) = on(threads, || (yardstick::fma_peak(), yardstick::bandwidth(held)));
         let flops = trainer.flops() as f64;
         let print = |peer: &str, unit: &str, x: f64| {
-            println!("floor,{batch},,{threads},{peer},{unit},{x:.5},{x:.5},{x:.5},{peak:.1}");
+            println!("{what},{case},,{threads},{peer},{unit},{x:.5},{x:.5},{x:.5},{peak:.1}");
         };
         print("flops", "GFLOP", flops / 1e9);
         print("moved", "MB", moved as f64 / 1e6);

@@ -24,8 +24,10 @@ use benches::shapes::{self, Met, distinct};
 use benches::yardstick::{Memory, arithmetic};
 use benches::{noise, on, same_bits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use experiments::config::ModelConfig;
 use experiments::intervene::derangement::derange;
 use experiments::seed::Seed;
+use experiments::train::Trainer;
 use kernels::activation::Act;
 use kernels::adamw::{Step, adamw, adamw_ref};
 use kernels::attention::{attention, attention_backward, attention_backward_ref, attention_ref};
@@ -45,6 +47,10 @@ use kernels::mix::{
 };
 use kernels::norm::{scale, squares};
 use kernels::softmax::{softmax, softmax_backward, softmax_backward_ref, softmax_ref};
+use kernels::varlen_attention::{
+    self, varlen_attention, varlen_attention_backward, varlen_attention_backward_ref,
+    varlen_attention_ref,
+};
 use kernels::{Buffer, Write};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -311,6 +317,73 @@ fn attentions(c: &mut Criterion) {
                 attention_backward_ref((&q, &k, &v), &p, &dz, (dq, dk, dv), s);
             },
         );
+    }
+}
+
+fn varlen_attentions(c: &mut Criterion) {
+    for (case, config) in shapes::sequences() {
+        let ModelConfig::EncoderDecoder(model) = &config.model else { unreachable!("{case}") };
+        let mut trainer = Trainer::new(&config);
+        trainer.draw(0);
+        trainer.load();
+        let tape = &trainer.model().tape;
+        for (i, op) in tape.ops().filter(|op| op.name() == "varlen_attention").take(3).enumerate() {
+            let [(queries, d), (keys, _), _] = op.inputs()[..].try_into().map_or_else(
+                |_| unreachable!("q, k and v"),
+                |inputs: [autograd::Var; 3]| inputs.map(|x| tape.shape(x)),
+            );
+            let h = model.n_heads;
+            let weights = tape.shape(op.outputs()[1]).1;
+            let s = varlen_attention::Shape { h, e: d / h, max_keys: weights / h };
+            let seen = tape.entries(op.index().expect("what each query sees"));
+            let (queries, keys, weights) = (queries * d, keys * d, queries * weights);
+            let (q, k, v, dz) =
+                (noise(queries, 1), noise(keys, 2), noise(keys, 3), noise(queries, 4));
+            let (mut z, mut p) = (zeros(queries), zeros(weights));
+            varlen_attention(&q, &k, &v, seen, &mut z, &mut p, s);
+            let name = format!("{}-{case}", ["encoder", "decoder", "cross"][i]);
+            let (forward, backward) = op.flops(tape.store());
+            bench(
+                c,
+                &format!("rows/varlen_attention/{name}"),
+                Work {
+                    read: queries + 2 * keys,
+                    written: queries + weights,
+                    ops: forward as usize / 2,
+                    ..Work::default()
+                },
+                vec![zeros(queries), zeros(weights)],
+                |out| {
+                    let [z, p] = out else { unreachable!("two results") };
+                    varlen_attention(&q, &k, &v, seen, z, p, s);
+                },
+                |out| {
+                    let [z, p] = out else { unreachable!("two results") };
+                    varlen_attention_ref(&q, &k, &v, seen, z, p, s);
+                },
+            );
+            bench(
+                c,
+                &format!("rows/varlen_attention_backward/{name}"),
+                Work {
+                    read: 2 * queries + 2 * keys + weights,
+                    written: queries + 2 * keys,
+                    ops: backward as usize / 2,
+                    ..Work::default()
+                },
+                vec![zeros(queries), zeros(keys), zeros(keys)],
+                |out| {
+                    let [dq, dk, dv] = out else { unreachable!("three results") };
+                    let write = [Write::Set; 3];
+                    varlen_attention_backward((&q, &k, &v), seen, &p, &dz, (dq, dk, dv), write, s);
+                },
+                |out| {
+                    out.iter_mut().for_each(|x| x.fill(0.0));
+                    let [dq, dk, dv] = out else { unreachable!("three results") };
+                    varlen_attention_backward_ref((&q, &k, &v), seen, &p, &dz, (dq, dk, dv), s);
+                },
+            );
+        }
     }
 }
 
@@ -614,7 +687,7 @@ criterion_group! {
         .nresamples(1000)
         .warm_up_time(Duration::from_millis(20))
         .measurement_time(Duration::from_millis(50));
-    targets = activations, softmaxes, layer_norms, attentions, gathers, mixings, sums, norms,
-        optimisers, elementaries
+    targets = activations, softmaxes, layer_norms, attentions, varlen_attentions, gathers, mixings,
+        sums, norms, optimisers, elementaries
 }
 criterion_main!(benches);

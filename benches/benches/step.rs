@@ -35,7 +35,7 @@ fn check(name: &str, config: &Config) {
 }
 
 fn step(c: &mut Criterion) {
-    for (name, config) in shapes::workloads() {
+    for (name, config) in shapes::workloads().into_iter().chain(shapes::sequences()) {
         check(&name, &config);
         let mut trainer = Trainer::new(&config);
         let mut group = c.benchmark_group(format!("step/{name}"));

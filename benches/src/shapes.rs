@@ -44,6 +44,11 @@ pub fn workloads() -> Vec<(String, Config)> {
     all
 }
 
+/// The workloads on sequences, by their presets' names.
+pub fn sequences() -> Vec<(String, Config)> {
+    ["collatz-1x1", "collatz-2x2"].map(|preset| (preset.to_string(), config(preset, &[]))).into()
+}
+
 /// An operation of a training step: its name and the shapes (rows, cols) that it meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Met {
@@ -110,6 +115,7 @@ pub fn act(config: &Config) -> Act {
     let act = match &config.model {
         ModelConfig::OneLayer(model) => model.act,
         ModelConfig::Mlp(model) => model.act,
+        ModelConfig::EncoderDecoder(model) => model.act,
     };
     match act {
         models::config::Act::Relu => Act::Relu,

@@ -4,6 +4,7 @@
 //! A kernel is done when it takes no longer than the slower of the two: then either the memory or
 //! the arithmetic is the limit, and no other arrangement of the same work helps.
 
+use autograd::Tape;
 pub use experiments::bench::fma_peak;
 use kernels::Buffer;
 use kernels::lanes::{LANES, fma_burst};
@@ -167,4 +168,21 @@ pub fn bandwidth(working_set: usize) -> f64 {
         bytes as f64 / start.elapsed().as_secs_f64() / 1e9
     };
     (0..9).map(pass).fold(0.0, f64::max)
+}
+
+/// (bytes moved, bytes of all buffers) of a training step; `benches/floor.rs` says what is counted.
+pub fn step_bytes(tape: &Tape) -> (usize, usize) {
+    let (mut moved, mut held) = (0, 0);
+    for op in tape.ops() {
+        for y in op.outputs() {
+            let (value, grad) = (tape.value(y).len(), tape.grad(y).len());
+            moved += 2 * (value + grad);
+            held += value + grad;
+        }
+    }
+    for &p in tape.params() {
+        moved += (2 + 1 + 7) * tape.value(p).len();
+        held += 4 * tape.value(p).len();
+    }
+    (4 * moved, 4 * held)
 }

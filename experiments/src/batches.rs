@@ -5,6 +5,9 @@
 //! with replacement     `size` independent draws from stream ("batch", s)
 //! without              rows s·size .. (s+1)·size of the infinite sequence  order₀ order₁ order₂ …,
 //!                      where orderₑ is a permutation of the rows from stream ("epoch", e)
+//! weighted             `size` independent draws from stream ("batch", s), each row in proportion to
+//!                      its weight: the first row whose running sum of weights is above u·total,
+//!                      u the upper 53 bits of a draw over 2⁵³
 //! ```
 //!
 //! Without replacement a batch may begin in one epoch and end in the next, so no row is ever left
@@ -12,6 +15,7 @@
 
 use crate::config::Batch;
 use crate::seed::{Seed, below, shuffle};
+use rand::Rng;
 
 /// The sequence of batches of one run.
 #[derive(Debug, Clone)]
@@ -22,6 +26,7 @@ pub struct Batches {
     seed: Seed,
     order: Vec<u32>, // (rows): the permutation of the epoch below, kept because epochs are long
     epoch: Option<u64>, // which epoch `order` holds
+    sums: Vec<f64>,  // (rows): the running sums of the weights; empty where there are none
 }
 
 impl Batches {
@@ -34,7 +39,44 @@ impl Batches {
         };
         // A full batch is every row in order; nothing is drawn.
         let replacement = replacement && batch != Batch::Full;
-        Batches { train, size, replacement, seed, order, epoch: None }
+        Batches { train, size, replacement, seed, order, epoch: None, sums: Vec::new() }
+    }
+
+    /// Batches of `size` of the rows `train`, drawn in proportion to their weights.
+    ///
+    /// # Errors
+    /// If a weight is negative or not finite, or none is above 0.
+    ///
+    /// # Panics
+    /// If there are not as many weights as rows.
+    pub fn weighted(
+        train: Vec<u32>,
+        weights: &[f64],
+        size: usize,
+        seed: Seed,
+    ) -> Result<Batches, String> {
+        assert_eq!(train.len(), weights.len(), "a weight a row");
+        if let Some(i) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
+            return Err(format!(
+                "the weight of row {} is {}: expected a finite number, 0 or above",
+                train[i], weights[i]
+            ));
+        }
+        // Rows that are never drawn are left out, so that the last sum belongs to one that is.
+        let drawn = train.iter().zip(weights).filter(|(_, w)| **w > 0.0);
+        let (train, weights): (Vec<u32>, Vec<f64>) = drawn.map(|(row, w)| (*row, *w)).unzip();
+        let mut total = 0.0;
+        let add = |weight: &f64| {
+            total += weight;
+            total
+        };
+        let sums: Vec<f64> = weights.iter().map(add).collect();
+        if sums.is_empty() {
+            return Err("no training row has a weight above 0, so there is nothing to draw".into());
+        }
+        let mut batches = Batches::new(train, Batch::Size(size), true, seed);
+        batches.sums = sums;
+        Ok(batches)
     }
 
     /// Rows per batch.
@@ -45,7 +87,14 @@ impl Batches {
     /// Writes the rows of `step` into `out`, which has `size()` places. Allocates nothing.
     pub fn fill(&mut self, step: u64, out: &mut [u32]) {
         assert_eq!(out.len(), self.size, "a batch has {} rows", self.size);
-        if self.replacement {
+        if let Some(&total) = self.sums.last() {
+            let mut rng = self.seed.stream("batch", step);
+            out.fill_with(|| {
+                let u = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+                let place = self.sums.partition_point(|&sum| sum <= u * total);
+                self.train[place.min(self.train.len() - 1)] // u·total may round to total
+            });
+        } else if self.replacement {
             let mut rng = self.seed.stream("batch", step);
             out.fill_with(|| self.train[below(&mut rng, self.train.len())]);
         } else if self.order.is_empty() {
@@ -85,15 +134,19 @@ mod tests {
 
     #[test]
     fn a_step_needs_none_of_the_steps_before_it() {
-        for replacement in [true, false] {
-            let mut one = Batches::new(rows(103), Batch::Size(16), replacement, Seed(7));
+        let weights: Vec<f64> = (0..103).map(f64::from).collect();
+        for mut one in [
+            Batches::new(rows(103), Batch::Size(16), true, Seed(7)),
+            Batches::new(rows(103), Batch::Size(16), false, Seed(7)),
+            Batches::weighted(rows(103), &weights, 16, Seed(7)).unwrap(),
+        ] {
             let mut all = one.clone();
             let (mut direct, mut walked) = ([0; 16], [0; 16]);
             one.fill(1000, &mut direct);
             for step in 0..=1000 {
                 all.fill(step, &mut walked);
             }
-            assert_eq!(direct, walked, "replacement = {replacement}");
+            assert_eq!(direct, walked, "{one:?}");
         }
     }
 
@@ -131,6 +184,47 @@ mod tests {
         let mut out = [1; 10];
         batches.fill(0, &mut out);
         assert!(out.iter().all(|r| rows(3).contains(r)));
+    }
+
+    #[test]
+    fn weights_are_shares_of_what_is_drawn() {
+        let weights = [3.0, 0.0, 1.0, 0.0, 4.0, 0.0];
+        let mut batches = Batches::weighted(rows(6), &weights, 80_000, Seed(2)).unwrap();
+        let mut out = vec![0; 80_000];
+        batches.fill(5, &mut out);
+        let mut counts = [0u32; 6];
+        out.iter().for_each(|&row| counts[row as usize / 10] += 1);
+        // One standard deviation is 141 at most.
+        for (count, weight) in counts.iter().zip(weights) {
+            assert!((f64::from(*count) - weight * 10_000.0).abs() < 700.0, "{counts:?}");
+        }
+        assert_eq!((counts[1], counts[3], counts[5]), (0, 0, 0));
+    }
+
+    // Computed by a second implementation of the stream and of this file's formula, in Python.
+    #[test]
+    fn weighted_draws_are_those_of_the_first_release() {
+        let mut batches = Batches::weighted(rows(4), &[1.0, 2.0, 3.0, 4.0], 12, Seed(0)).unwrap();
+        let mut out = [0; 12];
+        batches.fill(0, &mut out);
+        assert_eq!(out, [20, 10, 30, 30, 30, 20, 20, 10, 20, 20, 20, 30]);
+        batches.fill(1, &mut out);
+        assert_eq!(out, [30, 20, 30, 30, 10, 20, 30, 10, 30, 20, 30, 30]);
+    }
+
+    #[test]
+    fn weights_that_draw_nothing_are_refused_in_a_sentence() {
+        let error =
+            |weights: [f64; 2]| Batches::weighted(rows(2), &weights, 1, Seed(0)).unwrap_err();
+        assert_eq!(
+            error([0.0, 0.0]),
+            "no training row has a weight above 0, so there is nothing to draw"
+        );
+        assert_eq!(
+            error([1.0, -1.0]),
+            "the weight of row 10 is -1: expected a finite number, 0 or above"
+        );
+        assert!(error([f64::NAN, 1.0]).starts_with("the weight of row 0 is NaN"));
     }
 
     #[test]

@@ -248,6 +248,22 @@ pub(crate) fn read_config(experiment: &str, changes: &[(String, String)]) -> Res
     Ok(Config::from_toml_with(&text, experiment, changes)?)
 }
 
+/// The config of an experiment or run folder, and whether it is a run folder.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn experiment(experiment: &str, set: &[String]) -> Result<(Config, bool)> {
+    let changes = assignments(set)?;
+    let dir = Path::new(experiment);
+    if !dir.join("config.toml").exists() {
+        return Ok((read_config(experiment, &changes)?, false));
+    }
+    if !changes.is_empty() {
+        bail!("a run folder is measured as it is, without --set");
+    }
+    Ok((folder::read_config(dir)?, true))
+}
+
 /// The trainer of an experiment or run folder, standing before the update of `step`: the experiment's
 /// initial weights or the run's newest checkpoint up to there, trained on from it. Without `step`, the
 /// initial weights, or the run's newest checkpoint.
@@ -259,14 +275,8 @@ pub(crate) fn trainer(
     set: &[String],
     step: Option<u64>,
 ) -> Result<(Config, Trainer, u64)> {
-    let changes = assignments(set)?;
+    let (config, is_run) = self::experiment(experiment, set)?;
     let dir = Path::new(experiment);
-    let is_run = dir.join("config.toml").exists();
-    if is_run && !changes.is_empty() {
-        bail!("a run folder is measured as it is, without --set");
-    }
-    let config =
-        if is_run { folder::read_config(dir)? } else { read_config(experiment, &changes)? };
     if let Some(step) = step.filter(|&step| step > config.steps) {
         bail!("--step {step}: {} has steps 0 to {}", config.name, config.steps);
     }
@@ -469,7 +479,7 @@ impl Display {
         let complete = folder.state()? == State::Complete;
         if !complete {
             tell(&format!(
-                "{}, seed {}: {} parameters, {} training pairs, {} steps; {}, {} thread{}\n{}",
+                "{}, seed {}: {} parameters, {} training examples, {} steps; {}, {} thread{}\n{}",
                 config.name,
                 config.seed,
                 config.parameters(),

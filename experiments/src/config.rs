@@ -7,11 +7,16 @@
 
 mod hash;
 pub mod intervene;
+pub mod sequence;
 pub mod set;
 mod validate;
 
+use crate::tasks::sequences::Numerals;
+use crate::tasks::{collatz, train_count};
 use intervene::{InterveneConfig, StopConfig};
-use models::config::{MlpConfig, OneLayerConfig};
+use models::SequenceShape;
+use models::config::{EncoderDecoderConfig, MlpConfig, OneLayerConfig};
+use sequence::{CollatzConfig, GcdConfig, MOST_TRAIN, TrainSet};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 use toml::Spanned;
@@ -64,6 +69,10 @@ pub enum TaskConfig {
     Modular(ModularConfig),
     /// Composition of permutations.
     Permutation(PermutationConfig),
+    /// Steps of a Collatz map, digits in and digits out.
+    Collatz(CollatzConfig),
+    /// The greatest common divisor, digits in and digits out.
+    Gcd(GcdConfig),
 }
 
 /// Arithmetic modulo p.
@@ -115,11 +124,12 @@ pub enum PermutationOp {
 }
 
 impl TaskConfig {
-    /// Share of all pairs that is trained on.
+    /// Share of all examples that is trained on.
     pub fn train_fraction(&self) -> f64 {
         match self {
             TaskConfig::Modular(c) => c.train_fraction,
             TaskConfig::Permutation(c) => c.train_fraction,
+            _ => self.train_count() as f64 / self.examples() as f64,
         }
     }
 
@@ -128,16 +138,64 @@ impl TaskConfig {
         match self {
             TaskConfig::Modular(c) => c.p,
             TaskConfig::Permutation(c) => (1..=c.n).product(),
+            TaskConfig::Collatz(c) => Numerals::new(c.base, c.order).symbols(),
+            TaskConfig::Gcd(c) => Numerals::new(c.base, c.order).symbols(),
         }
     }
 
-    /// Number of pairs that have an answer.
-    pub fn pairs(&self) -> usize {
+    /// Number of examples, trained on or not: pairs that have an answer, or numbers.
+    pub fn examples(&self) -> usize {
         let symbols = self.symbols();
         match self {
             TaskConfig::Modular(c) if c.op == ModularOp::Div => symbols * (symbols - 1),
-            _ => symbols * symbols,
+            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => symbols * symbols,
+            TaskConfig::Collatz(c) => c.max,
+            TaskConfig::Gcd(c) => c.max * c.max,
         }
+    }
+
+    /// Number of examples to learn from.
+    pub fn train_count(&self) -> usize {
+        let (test, train) = match self {
+            TaskConfig::Modular(c) => return train_count(self.examples(), c.train_fraction),
+            TaskConfig::Permutation(c) => return train_count(self.examples(), c.train_fraction),
+            TaskConfig::Collatz(c) => (c.test, c.train),
+            TaskConfig::Gcd(c) => (c.test, c.train),
+        };
+        match train {
+            TrainSet::Online => self.examples() - test,
+            TrainSet::Fixed(count) => count,
+        }
+    }
+
+    /// Number of examples that are never trained on, and tested.
+    pub fn test_count(&self) -> usize {
+        match self {
+            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => {
+                self.examples() - self.train_count()
+            }
+            TaskConfig::Collatz(c) => c.test,
+            TaskConfig::Gcd(c) => c.test,
+        }
+    }
+
+    /// How large its sequences are, EOS behind the target included; None if it has pairs.
+    pub fn shape(&self) -> Option<SequenceShape> {
+        let (numerals, source, largest) = match self {
+            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => return None,
+            TaskConfig::Collatz(c) => {
+                let numerals = Numerals::new(c.base, c.order);
+                let answer = |n| collatz::answer(c.op, c.iterations, n);
+                let largest = (1..=c.max as u64).filter_map(answer).max().unwrap_or(0);
+                (numerals, numerals.length(c.max as u64), largest)
+            }
+            TaskConfig::Gcd(c) => {
+                let numerals = Numerals::new(c.base, c.order);
+                (numerals, 2 * numerals.length(c.max as u64) + 1, c.max as u64)
+            }
+        };
+        let target = numerals.length(largest) + 1;
+        Some(SequenceShape { d_vocab: numerals.symbols(), source, target })
     }
 }
 
@@ -149,6 +207,8 @@ pub enum ModelConfig {
     OneLayer(OneLayerConfig),
     /// A multi-layer perceptron on concatenated embeddings.
     Mlp(MlpConfig),
+    /// An encoder-decoder transformer for sequences, or a decoder alone.
+    EncoderDecoder(EncoderDecoderConfig),
 }
 
 impl ModelConfig {
@@ -157,14 +217,16 @@ impl ModelConfig {
         match self {
             ModelConfig::OneLayer(c) => c.probes(),
             ModelConfig::Mlp(c) => c.probes(),
+            ModelConfig::EncoderDecoder(c) => c.probes(),
         }
     }
 
-    /// Those of them that hold the last position alone, where an intervention can act.
+    /// Those of them that hold the last position alone, where an intervention can act; none of sequences.
     pub fn sites(&self) -> Vec<String> {
         match self {
             ModelConfig::OneLayer(c) => c.sites(),
             ModelConfig::Mlp(c) => c.sites(),
+            ModelConfig::EncoderDecoder(_) => Vec::new(),
         }
     }
 }
@@ -177,6 +239,8 @@ impl ModelConfig {
 enum TaskByKind {
     Modular(ModularConfig),
     Permutation(PermutationConfig),
+    Collatz(CollatzConfig),
+    Gcd(GcdConfig),
 }
 
 #[derive(DeriveDeserialize)]
@@ -184,6 +248,7 @@ enum TaskByKind {
 enum ModelByKind {
     OneLayer(OneLayerConfig),
     Mlp(MlpConfig),
+    EncoderDecoder(EncoderDecoderConfig),
 }
 
 /// The `[optim]` table: AdamW as in PyTorch, and its batches.
@@ -200,14 +265,17 @@ pub struct OptimConfig {
     pub weight_decay: f64,
     /// Parameters whose name contains one of these are not decayed.
     pub no_decay: Vec<String>,
+    /// The largest norm of all gradients together; absent, they are left as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
     /// Steps of linear warm-up: lr is multiplied by min(step / warmup, 1), so step 0 learns nothing.
     pub warmup: u64,
     /// The learning rate after the warm-up.
     pub schedule: Schedule,
-    /// Pairs per step.
+    /// Examples per step.
     pub batch: Batch,
-    /// Whether each step draws its pairs independently; if not, an epoch is a permutation of the
-    /// training pairs. Says nothing for a full batch.
+    /// Whether each step draws its examples independently; if not, an epoch is a permutation of the
+    /// training examples. Says nothing for a full batch.
     pub replacement: bool,
 }
 
@@ -221,10 +289,10 @@ pub enum Schedule {
     Cosine,
 }
 
-/// Pairs per step: a number, or `"full"`.
+/// Examples per step: a number, or `"full"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Batch {
-    /// Every training pair.
+    /// Every training example.
     Full,
     /// This many.
     Size(usize),
@@ -241,38 +309,59 @@ impl Serialize for Batch {
 
 impl<'de> Deserialize<'de> for Batch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Batch, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Batch;
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("\"full\" or a whole number above 0")
-            }
-            fn visit_str<E: de::Error>(self, s: &str) -> Result<Batch, E> {
-                match s {
-                    "full" => Ok(Batch::Full),
-                    _ => Err(E::invalid_value(de::Unexpected::Str(s), &self)),
-                }
-            }
-            fn visit_i64<E: de::Error>(self, size: i64) -> Result<Batch, E> {
-                match usize::try_from(size) {
-                    Ok(size) if size > 0 => Ok(Batch::Size(size)),
-                    _ => Err(E::invalid_value(de::Unexpected::Signed(size), &self)),
-                }
-            }
-            fn visit_u64<E: de::Error>(self, size: u64) -> Result<Batch, E> {
-                self.visit_i64(i64::try_from(size).unwrap_or(i64::MAX))
+        Ok(match word_or_count(deserializer, "full")? {
+            WordOrCount::Word => Batch::Full,
+            WordOrCount::Count(size) => Batch::Size(size),
+        })
+    }
+}
+
+/// What a field like `optim.batch` holds.
+enum WordOrCount {
+    Word,
+    Count(usize),
+}
+
+/// Reads one certain word, or a whole number above 0.
+fn word_or_count<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    word: &'static str,
+) -> Result<WordOrCount, D::Error> {
+    struct Visitor(&'static str);
+    impl de::Visitor<'_> for Visitor {
+        type Value = WordOrCount;
+        fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+            write!(f, "{:?} or a whole number above 0", self.0)
+        }
+        fn visit_str<E: de::Error>(self, s: &str) -> Result<WordOrCount, E> {
+            match s == self.0 {
+                true => Ok(WordOrCount::Word),
+                false => Err(E::invalid_value(de::Unexpected::Str(s), &self)),
             }
         }
-        deserializer.deserialize_any(Visitor)
+        fn visit_i64<E: de::Error>(self, count: i64) -> Result<WordOrCount, E> {
+            match usize::try_from(count) {
+                Ok(count) if count > 0 => Ok(WordOrCount::Count(count)),
+                _ => Err(E::invalid_value(de::Unexpected::Signed(count), &self)),
+            }
+        }
+        fn visit_u64<E: de::Error>(self, count: u64) -> Result<WordOrCount, E> {
+            self.visit_i64(i64::try_from(count).unwrap_or(i64::MAX))
+        }
     }
+    deserializer.deserialize_any(Visitor(word))
 }
 
 /// The `[eval]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, DeriveDeserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
-    /// Steps between evaluations on all training and all test pairs.
+    /// Steps between evaluations on all training and all test pairs; of sequences, on the first
+    /// [`MOST_TRAIN`] of the training examples.
     pub every: u64,
+    /// How many of the test examples are evaluated, the first in the split's order; absent, all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<usize>,
 }
 
 /// The `[spectral]` table.
@@ -281,7 +370,8 @@ pub struct EvalConfig {
 pub struct SpectralConfig {
     /// Steps between measurements of the training step's own activations.
     pub every: u64,
-    /// Rows of the fixed train probe, and of the fixed test probe.
+    /// Examples of the fixed train probe, and of the fixed test probe. Of a pair a row is measured, that
+    /// of the last position; of a sequence a row for each token.
     pub probe: usize,
     /// Activations, by name. The first is the one that summaries use.
     pub at: Vec<String>,
@@ -330,9 +420,10 @@ impl Config {
             read(e.to_string().trim_end().to_owned())
         };
         let mut root = DeTable::parse(text).map_err(parsed)?;
-        for (key, kinds) in
-            [("task", "\"modular\" or \"permutation\""), ("model", "\"one_layer\" or \"mlp\"")]
-        {
+        for (key, kinds) in [
+            ("task", "\"modular\", \"permutation\", \"collatz\" or \"gcd\""),
+            ("model", "\"one_layer\", \"mlp\" or \"encoder_decoder\""),
+        ] {
             if let Some(DeValue::Table(table)) = root.get_mut().get_mut(key).map(Spanned::get_mut) {
                 by_kind(table).ok_or_else(|| read(format!("[{key}] needs kind = {kinds}")))?;
             }
@@ -381,7 +472,19 @@ impl Config {
         match &self.model {
             ModelConfig::OneLayer(c) => c.parameters(symbols, symbols),
             ModelConfig::Mlp(c) => c.parameters(symbols, symbols),
+            ModelConfig::EncoderDecoder(c) => {
+                let longest =
+                    self.task.shape().map_or((0, 0), |shape| (shape.source, shape.target));
+                c.parameters(symbols, longest.0, longest.1)
+            }
         }
+    }
+
+    /// How many training and how many test examples an evaluation looks at.
+    pub fn evaluated(&self) -> (usize, usize) {
+        let all = self.task.train_count();
+        let train = if self.task.shape().is_some() { all.min(MOST_TRAIN) } else { all };
+        (train, self.eval.test.unwrap_or(self.task.test_count()))
     }
 }
 
@@ -452,15 +555,17 @@ mod tests {
     fn the_kind_is_required_and_known() {
         assert_eq!(
             error("kind = \"one_layer\"", ""),
-            "test.toml: [model] needs kind = \"one_layer\" or \"mlp\""
+            "test.toml: [model] needs kind = \"one_layer\", \"mlp\" or \"encoder_decoder\""
         );
         assert_eq!(
             error("kind = \"modular\"", "kind = 3"),
-            "test.toml: [task] needs kind = \"modular\" or \"permutation\""
+            "test.toml: [task] needs kind = \"modular\", \"permutation\", \"collatz\" or \"gcd\""
         );
         let sentence = error("kind = \"one_layer\"", "kind = \"two_layer\"");
         assert!(sentence.contains("^^^^^^^^^^^"), "{sentence}");
-        assert!(sentence.contains("unknown variant `two_layer`, expected `one_layer` or `mlp`"));
+        assert!(sentence.contains(
+            "unknown variant `two_layer`, expected one of `one_layer`, `mlp`, `encoder_decoder`"
+        ));
     }
 
     #[test]
@@ -512,11 +617,23 @@ mod tests {
                 "optim.betas = [0.9, 1.0]: both must be at least 0 and below 1",
             ),
             ("optim.no_decay", "[\"\"]", "optim.no_decay: an empty string would match"),
+            ("optim.clip", "0", "optim.clip = 0: must be a finite number above 0"),
+            ("optim.clip", "inf", "optim.clip = inf: must be a finite number above 0"),
+            ("optim.clip", "nan", "optim.clip = NaN: must be a finite number above 0"),
+            ("optim.clip", "5", ""),
+            ("eval.test", "0", "eval.test = 0: must be 1 to 7527, the number of test examples"),
+            ("eval.test", "7528", "eval.test = 7528: must be 1 to 7527"),
+            (
+                "eval.test",
+                "511",
+                "spectral.probe = 512: there are only 1882 training and 511 test examples",
+            ),
+            ("eval.test", "512", ""),
             ("eval.every", "0", "eval.every = 0: must be at least 1"),
             (
                 "spectral.probe",
                 "2000",
-                "spectral.probe = 2000: there are only 1882 training and 7527 test pairs",
+                "spectral.probe = 2000: there are only 1882 training and 7527 test examples",
             ),
             ("spectral.at", "[]", "spectral.at = []: name at least one activation"),
             (
@@ -554,7 +671,10 @@ mod tests {
         };
         assert!(change("1882").is_ok());
         assert!(
-            change("1883").unwrap_err().to_string().contains("there are only 1882 training pairs")
+            change("1883")
+                .unwrap_err()
+                .to_string()
+                .contains("there are only 1882 training examples")
         );
     }
 
@@ -581,7 +701,9 @@ mod tests {
             ("optim.lr", "0.0010000000000000002"),
             ("optim.batch", "full"),
             ("optim.no_decay", "[\"b\"]"),
+            ("optim.clip", "5"),
             ("eval.every", "50"),
+            ("eval.test", "1000"),
             ("spectral.at", "[\"ln_final.hook_out\"]"),
         ] {
             assert_ne!(with(path, value).unwrap().hash(), base.hash(), "{path}");

@@ -7,6 +7,7 @@ pub mod batches;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod data;
 pub mod forecast;
 pub mod intervene;
 pub mod observe;

@@ -13,6 +13,10 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("nanda", include_str!("../presets/nanda.toml")),
     ("mlp", include_str!("../presets/mlp.toml")),
     ("mlp-p41", include_str!("../presets/mlp-p41.toml")),
+    ("collatz-1x1", include_str!("../presets/collatz-1x1.toml")),
+    ("collatz-2x2", include_str!("../presets/collatz-2x2.toml")),
+    ("collatz-paper", include_str!("../presets/collatz-paper.toml")),
+    ("collatz-smoke", include_str!("../presets/collatz-smoke.toml")),
     ("smoke", include_str!("../presets/smoke.toml")),
 ];
 
@@ -50,6 +54,8 @@ mod tests {
         assert_eq!(parameters("entropy-paper-add"), 223_713);
         // embed 114x128, pos 3x128, attention 4x128², MLP 2x128x512, unembed 128x114
         assert_eq!(parameters("nanda"), 114 * 128 * 2 + 3 * 128 + 4 * 128 * 128 + 2 * 128 * 512);
+        // torch.nn.Transformer of these sizes between two embeddings and a linear layer.
+        assert_eq!(parameters("collatz-paper"), 11_068_683);
         let s5 = Config::from_toml(preset("entropy-paper-s5").unwrap(), "s5").unwrap();
         assert_eq!(s5.train_count(), 1440);
     }

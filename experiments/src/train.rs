@@ -1,12 +1,13 @@
 //! The training loop.
 //!
 //! Line s of the metrics describes the parameters after s updates: the batch that update s + 1
-//! learns from (loss, accuracy, H̃ of its own activations) and, where it is due, the evaluation of
-//! all pairs. A checkpoint of step s holds the parameters after s updates and comes after line s − 1,
-//! so a resumed run writes line s again, with the same bits.
+//! learns from (loss, accuracy, H̃ of its own activations) and, where it is due, the evaluation. A
+//! checkpoint of step s holds the parameters after s updates and comes after line s − 1, so a resumed
+//! run writes line s again, with the same bits. Pairs and sequences differ in `data.rs`, not here.
 
 use crate::batches::Batches;
-use crate::config::{Config, ModelConfig, Schedule};
+use crate::config::{Config, Schedule};
+use crate::data::{Data, Examples, Model};
 use crate::intervene::{Interventions, labels};
 use crate::observe::evaluate::Evaluator;
 use crate::observe::milestones::Milestones;
@@ -19,40 +20,24 @@ use crate::run::folder::{RunFolder, State};
 use crate::run::meta::Meta;
 use crate::run::metrics::MetricsWriter;
 use crate::seed::Seed;
-use crate::tasks::{Split, Task, split};
 use anyhow::{Context, Result, bail};
 use autograd::optim::{self, AdamW, AdamWConfig};
 use kernels::spectrum::Centring;
-use models::{Edit, Param, Positions, Purpose, Recorded};
+use models::{Param, Positions, Purpose, Recorded};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Records the model that a config asks for.
-pub fn record(config: &Config, purpose: Purpose) -> Recorded {
-    record_with(config, purpose, None)
-}
-
-/// The same, with an activation edited on its way.
-pub fn record_with(config: &Config, purpose: Purpose, edit: Option<Edit>) -> Recorded {
-    let symbols = config.task.symbols();
-    match &config.model {
-        ModelConfig::OneLayer(model) => models::one_layer(model, symbols, symbols, purpose, edit),
-        ModelConfig::Mlp(model) => models::mlp(model, symbols, symbols, purpose, edit),
-    }
-}
 
 /// Everything that one training step touches. A step allocates nothing, except where an intervention
 /// starts or ends.
 #[derive(Debug)]
 pub struct Trainer {
     config: Config,
-    task: Task,
-    split: Split,
+    data: Data,
     batches: Batches,
-    rows: Vec<u32>, // (batch): the pairs of the current step
-    model: Recorded,
+    rows: Vec<u32>, // (batch): the examples of the current step
+    model: Model,
     optimiser: AdamW,
     interventions: Interventions,
     spectra: Spectra,
@@ -63,13 +48,13 @@ impl Trainer {
     /// A model at its initial weights, with its data.
     pub fn new(config: &Config) -> Trainer {
         let seed = Seed(config.seed);
-        let mut task = Task::new(&config.task);
-        if config.intervene.as_ref().is_some_and(|intervene| intervene.labels.is_some()) {
-            labels::permute(&mut task, seed);
+        let mut data = Data::new(config);
+        let shuffled = config.intervene.as_ref().is_some_and(|i| i.labels.is_some());
+        if let (Examples::Pairs(task), true) = (&mut data.examples, shuffled) {
+            labels::permute(task, seed);
         }
-        let split = split(&task, config.task.train_fraction(), seed);
         let o = &config.optim;
-        let batches = Batches::new(split.train.clone(), o.batch, o.replacement, seed);
+        let batches = data.batches(config);
         let rows = vec![0; batches.size()];
         let mut interventions = Interventions::new(config);
         let mut model = interventions.record(config, purpose(rows.len()), 0);
@@ -80,6 +65,7 @@ impl Trainer {
             eps: o.eps,
             weight_decay: o.weight_decay,
             no_decay: o.no_decay.clone(),
+            clip: o.clip,
             warmup: o.warmup,
             schedule: match o.schedule {
                 Schedule::Constant => optim::Schedule::Constant,
@@ -88,20 +74,9 @@ impl Trainer {
             steps: config.steps,
         };
         let optimiser = AdamW::new(optim, &model.tape);
-        let spectra = Spectra::new(&model, &config.spectral.at);
+        let spectra = Spectra::new(&model.tape, &config.spectral.at);
         let (config, profile) = (config.clone(), Profile::default());
-        Trainer {
-            config,
-            task,
-            split,
-            batches,
-            rows,
-            model,
-            optimiser,
-            interventions,
-            spectra,
-            profile,
-        }
+        Trainer { config, data, batches, rows, model, optimiser, interventions, spectra, profile }
     }
 
     /// Reads what the interventions need of earlier runs, below `runs` or recorded below `results`.
@@ -121,7 +96,7 @@ impl Trainer {
         let before = std::mem::replace(&mut self.model, model);
         self.model.tape.copy_params_from(&before.tape);
         self.optimiser.move_to(&self.model.tape);
-        self.spectra = Spectra::new(&self.model, &self.config.spectral.at);
+        self.spectra = Spectra::new(&self.model.tape, &self.config.spectral.at);
     }
 
     /// The step after this one; or this one again, if the tape would change between them.
@@ -150,11 +125,11 @@ impl Trainer {
 
     /// Writes the drawn rows to the tape's index lists.
     pub fn load(&mut self) {
-        self.model.load(&self.rows, &self.task.pairs, &self.task.labels);
+        self.data.load(&mut self.model, &self.rows);
     }
 
     /// Draws the batch of a step and computes its loss and, on the way, its activations. Returns
-    /// the mean loss and the accuracy on the batch.
+    /// the mean loss over its labels and the share of its examples that are exactly right.
     ///
     /// # Errors
     /// If the loss is not finite.
@@ -168,13 +143,12 @@ impl Trainer {
             self.profile.lap(Span::Part("batch", "draw the intervention"));
         }
         self.model.tape.forward_with(|op| self.profile.lap(Span::Forward(op)));
-        let (loss, hits) = self.model.tape.loss_and_hits(self.model.loss);
+        let score = self.data.score(&self.model, &self.rows);
         self.profile.lap(Span::Part("forward", "loss and accuracy"));
-        let batch = self.rows.len() as f64;
-        if !loss.is_finite() {
+        if !score.loss.is_finite() {
             bail!(self.not_finite(step, "the loss"));
         }
-        Ok((loss / batch, hits as f64 / batch))
+        Ok((score.loss / score.labels as f64, score.exact as f64 / self.rows.len() as f64))
     }
 
     /// H̃ of the current batch's own activations.
@@ -182,7 +156,7 @@ impl Trainer {
     /// # Errors
     /// If an activation is not finite.
     pub fn entropy(&mut self, step: u64) -> Result<f64> {
-        let entropy = self.spectra.first(&self.model);
+        let entropy = self.spectra.first(&self.model.tape);
         self.profile.lap(Span::Part("observe", "H̃ of the batch"));
         entropy.with_context(|| format!("step {step}: the batch probe"))
     }
@@ -220,15 +194,18 @@ impl Trainer {
     }
 
     /// The model and its optimiser, for an audit, which replays a step op by op.
-    pub fn parts(&mut self) -> (&mut Recorded, &mut AdamW) {
+    pub fn parts(&mut self) -> (&mut Model, &mut AdamW) {
         (&mut self.model, &mut self.optimiser)
     }
 
-    /// The drawn batch: rows of the table, their pairs, their answers.
-    pub fn drawn(&self) -> (&[u32], Vec<[u32; 2]>, Vec<u32>) {
-        let pairs = self.rows.iter().map(|&row| self.task.pairs[row as usize]).collect();
-        let labels = self.rows.iter().map(|&row| self.task.labels[row as usize]).collect();
-        (&self.rows, pairs, labels)
+    /// What is learnt from, and what is tested on.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The drawn batch: rows of the table.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
     }
 
     /// What is done to the steps.
@@ -237,17 +214,19 @@ impl Trainer {
     }
 
     /// The model at its current weights.
-    pub fn model(&self) -> &Recorded {
+    pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Floating-point operations of a step: forward, backward and AdamW (16 a parameter).
+    /// Floating-point operations of a step on the batch that was loaded last: forward, backward and AdamW
+    /// (16 a parameter, and 2 for the norm that is clipped by).
     pub fn flops(&self) -> u64 {
         let (forward, backward) = self.model.tape.flops();
-        forward + backward + 16 * self.model.parameter_count() as u64
+        let of_parameter = if self.config.optim.clip.is_some() { 18 } else { 16 };
+        forward + backward + of_parameter * self.model.parameter_count() as u64
     }
 
-    /// Pairs in a batch.
+    /// Examples in a batch.
     pub fn batch(&self) -> usize {
         self.rows.len()
     }
@@ -303,10 +282,10 @@ fn names(param: &Param) -> [String; 3] {
 /// The last evaluation of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Final {
-    /// Accuracy on all training pairs.
+    /// Accuracy on the training examples.
     #[serde(rename = "train/acc")]
     pub train_acc: f64,
-    /// Accuracy on all test pairs.
+    /// Accuracy on the test examples.
     #[serde(rename = "test/acc")]
     pub test_acc: f64,
     /// H̃ of the train probe: first hook, centred.
@@ -468,7 +447,7 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
         let evaluation = if step == end || step % config.eval.every == 0 {
             let tape = &trainer.model.tape;
             let log = evaluator
-                .evaluate(tape, &trainer.task, &trainer.split)
+                .evaluate(tape, &trainer.data)
                 .map_err(|sentence| anyhow::anyhow!("step {step}: {sentence}"))?;
             let get = |key: &str| log.iter().find(|(k, _)| k == key).map_or(f64::NAN, |x| x.1);
             latest = Final {

@@ -130,7 +130,7 @@ impl Heads {
 
 /// The lanes of x·y over V vectors, or over n elements for V = 0, not yet folded.
 #[inline(always)]
-fn dot_lanes<const V: usize>(n: usize, x: &[f32], y: &[f32]) -> f32x16 {
+pub(crate) fn dot_lanes<const V: usize>(n: usize, x: &[f32], y: &[f32]) -> f32x16 {
     let mut sum = f32x16::ZERO;
     if V > 0 {
         let (x, y) = (vectors::<V>(x), vectors::<V>(y));
@@ -146,7 +146,7 @@ fn dot_lanes<const V: usize>(n: usize, x: &[f32], y: &[f32]) -> f32x16 {
 
 /// The first V vectors of x.
 #[inline(always)]
-fn vectors<const V: usize>(x: &[f32]) -> [f32x16; V] {
+pub(crate) fn vectors<const V: usize>(x: &[f32]) -> [f32x16; V] {
     let (mut vectors, x) = ([f32x16::ZERO; V], &x[..V * LANES].as_chunks::<LANES>().0[..V]);
     for v in 0..V {
         vectors[v] = f32x16::new(x[v]);
@@ -155,7 +155,7 @@ fn vectors<const V: usize>(x: &[f32]) -> [f32x16; V] {
 }
 
 #[inline(always)]
-fn write_vectors<const V: usize>(vectors: [f32x16; V], x: &mut [f32]) {
+pub(crate) fn write_vectors<const V: usize>(vectors: [f32x16; V], x: &mut [f32]) {
     let x = &mut x[..V * LANES].as_chunks_mut::<LANES>().0[..V];
     for v in 0..V {
         x[v] = vectors[v].to_array();
@@ -227,7 +227,7 @@ fn forward<const V: usize>(
 
 /// y += a·x.
 #[inline(always)]
-fn add_scaled<const V: usize>(a: f32, x: &[f32x16; V], y: &mut [f32x16; V]) {
+pub(crate) fn add_scaled<const V: usize>(a: f32, x: &[f32x16; V], y: &mut [f32x16; V]) {
     let a = f32x16::splat(a);
     for v in 0..V {
         y[v] = a.mul_add(x[v], y[v]);
@@ -237,7 +237,7 @@ fn add_scaled<const V: usize>(a: f32, x: &[f32x16; V], y: &mut [f32x16; V]) {
 /// Each lane of the scores becomes its softmax over the keys, with the bits of
 /// [`softmax`](crate::softmax::softmax). scores: (keys, 16).
 #[inline(always)]
-fn softmax_each(scores: &mut [[f32; LANES]], scale: f32x16) {
+pub(crate) fn softmax_each(scores: &mut [[f32; LANES]], scale: f32x16) {
     let mut max = f32x16::splat(f32::NEG_INFINITY);
     for score in scores.iter_mut() {
         let scaled = f32x16::new(*score) * scale;
@@ -331,7 +331,7 @@ pub fn attention_backward(
 
 /// y (+)= a·x. x, y: (n).
 #[inline(always)]
-fn axpy(a: f32, x: &[f32], y: &mut [f32], write: Write) {
+pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32], write: Write) {
     let a = f32x16::splat(a);
     map(y.len(), [x], y, write, |[x], y| a.mul_add(x, y));
 }

@@ -1,8 +1,9 @@
-//! Rows of a table, by index; and elementwise sums.
+//! Rows of a table, by index, read or written; elementwise sums and multiples.
 //!
 //! ```text
 //! yᵢ          = table[idxᵢ]        table: (entries, cols), idx: (rows), y: (rows, cols)
 //! dtable[e]  += Σ dyᵢ over idxᵢ = e, in ascending i
+//! table[idxᵢ] = xᵢ                 its backward is dxᵢ += dtable[idxᵢ]
 //! ```
 
 use crate::lanes::{LANES, map};
@@ -89,6 +90,35 @@ fn scatter_wide(
     }
 }
 
+/// table\[idx\] = x; the other rows stay as they are. Of two rows for one entry the later stays. x: (rows,
+/// cols), idx: (rows), table: (entries, cols).
+///
+/// # Panics
+/// If an index is not below the number of entries.
+pub fn put(x: &[f32], idx: &[u32], table: &mut [f32], cols: usize) {
+    for (x, &e) in x.chunks_exact(cols).zip(idx) {
+        table[e as usize * cols..][..cols].copy_from_slice(x);
+    }
+}
+
+/// dx (+)= dtable\[idx\], if no two rows have one entry. Shapes as in [`put`].
+///
+/// # Panics
+/// If an index is not below the number of entries.
+pub fn put_backward(dtable: &[f32], idx: &[u32], dx: &mut [f32], cols: usize, write: Write) {
+    for (dx, &e) in dx.chunks_exact_mut(cols).zip(idx) {
+        map(cols, [&dtable[e as usize * cols..]], dx, write, |[dy], dx| dx + dy);
+    }
+}
+
+/// y (+)= c·x, element by element. x, y: (n).
+pub fn scale(x: &[f32], c: f32, y: &mut [f32], write: Write) {
+    let (work, c) = (16 * y.len(), f32x16::splat(c));
+    parallel::rows(y, 1, work, LANES, |first, y| {
+        map(y.len(), [&x[first..]], y, write, |[x], before| x.mul_add(c, before));
+    });
+}
+
 /// y = a + b, element by element. a, b, y: (n).
 pub fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
     let work = 16 * y.len();
@@ -121,6 +151,24 @@ pub fn scatter_ref<T: Real>(dy: &[T], idx: &[u32], dtable: &mut [T], cols: usize
     for (i, &e) in idx.iter().enumerate() {
         for j in 0..cols {
             dtable[e as usize * cols + j] += dy[i * cols + j];
+        }
+    }
+}
+
+/// Reference of [`put`].
+pub fn put_ref<T: Real>(x: &[T], idx: &[u32], table: &mut [T], cols: usize) {
+    for (i, &e) in idx.iter().enumerate() {
+        for j in 0..cols {
+            table[e as usize * cols + j] = x[i * cols + j];
+        }
+    }
+}
+
+/// Reference of [`put_backward`], adding to dx.
+pub fn put_backward_ref<T: Real>(dtable: &[T], idx: &[u32], dx: &mut [T], cols: usize) {
+    for (i, &e) in idx.iter().enumerate() {
+        for j in 0..cols {
+            dx[i * cols + j] += dtable[e as usize * cols + j];
         }
     }
 }

@@ -54,6 +54,7 @@ mod rows;
 pub mod softmax;
 pub mod spectrum;
 pub mod tridiagonal;
+pub mod varlen_attention;
 
 pub use buffer::Buffer;
 pub use real::Real;

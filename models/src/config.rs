@@ -214,6 +214,134 @@ impl MlpConfig {
     }
 }
 
+/// What a position adds to its token's embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PositionEmbedding {
+    /// Fixed sines and cosines (Vaswani et al. 2017, arXiv:1706.03762, 3.5).
+    Sinusoidal,
+    /// A trained vector for each position.
+    Learned,
+}
+
+/// Which of the three token tables (source embedding, target embedding, unembedding) are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tie {
+    /// Each is its own.
+    None,
+    /// One table is all three.
+    All,
+}
+
+/// Which distributions the parameters of an encoder-decoder are drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SequenceInit {
+    /// The defaults of PyTorch's `nn.Transformer` between `nn.Embedding` and `nn.Linear`: Xavier uniform on
+    /// its matrices (on W_Q, W_K, W_V jointly), zero biases in attention, uniform biases elsewhere;
+    /// normal embeddings, a uniform unembedding.
+    Pytorch,
+    /// Xavier uniform on every matrix by itself, embeddings included; zero biases.
+    Xavier,
+}
+
+/// An encoder-decoder transformer for sequences; without encoder layers, a decoder alone that reads the
+/// source in front of the target. Biases are where PyTorch's `nn.Transformer` has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderDecoderConfig {
+    /// Blocks of the encoder; 0 for a decoder alone.
+    pub encoder_layers: usize,
+    /// Blocks of the decoder.
+    pub decoder_layers: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Attention heads; `d_head = d_model / n_heads`.
+    pub n_heads: usize,
+    /// Width of the MLPs.
+    pub d_mlp: usize,
+    /// Where the blocks normalise.
+    pub norm: Norm,
+    /// A LayerNorm after each stack, as `nn.Transformer` has it.
+    pub final_norm: bool,
+    /// The MLPs' non-linearity.
+    pub act: Act,
+    /// What a position adds.
+    pub positions: PositionEmbedding,
+    /// Whether token embeddings are multiplied by √d_model.
+    pub scale_embedding: bool,
+    /// Which token tables are one.
+    pub tie: Tie,
+    /// A bias on the logits.
+    pub unembed_bias: bool,
+    /// How the parameters are drawn.
+    pub init: SequenceInit,
+}
+
+impl EncoderDecoderConfig {
+    /// Width of one attention head.
+    pub fn d_head(&self) -> usize {
+        self.d_model / self.n_heads
+    }
+
+    /// Number of trained values, for so many tokens, positions of the source and of the target.
+    pub fn parameters(&self, d_vocab: usize, source: usize, target: usize) -> usize {
+        let (d, m) = (self.d_model, self.d_mlp);
+        let norm = if self.norm == Norm::None { 0 } else { 2 * d };
+        let attention = 4 * (d * d + d);
+        let mlp = 2 * d * m + m + d;
+        let final_norm = if self.final_norm { 2 * d } else { 0 };
+        let block = attention + mlp + 2 * norm;
+        let (encoder, cross, embeddings) = match self.encoder_layers {
+            0 => (0, 0, 1),
+            layers => (layers * block + final_norm, attention + norm, 2),
+        };
+        let decoder = self.decoder_layers * (block + cross) + final_norm;
+        let tables = if self.tie == Tie::All { 1 } else { embeddings + 1 };
+        let positions =
+            if self.positions == PositionEmbedding::Learned { source + target } else { 0 };
+        let unembed_bias = if self.unembed_bias { d_vocab } else { 0 };
+        encoder + decoder + (tables * d_vocab + positions) * d + unembed_bias
+    }
+
+    /// The activations that a probe can read, input side first: (source tokens, d_model) in the encoder,
+    /// (target tokens, d_model) in the decoder, and d_mlp columns for `mlp.hook_post`.
+    pub fn probes(&self) -> Vec<String> {
+        let stacks = match self.encoder_layers {
+            0 => vec![("", self.decoder_layers, false)],
+            layers => vec![("encoder.", layers, false), ("decoder.", self.decoder_layers, true)],
+        };
+        let post = self.norm == Norm::Post;
+        let mut names = Vec::new();
+        for (stack, layers, cross) in stacks {
+            for l in 0..layers {
+                let mut add = |part: &str| names.push(format!("{stack}blocks.{l}.{part}"));
+                let mut sublayer = |sum: &str, ln: &str| {
+                    add(sum);
+                    if post {
+                        add(&format!("{ln}.hook_out"));
+                    }
+                };
+                sublayer("hook_resid_mid", "ln1");
+                if cross {
+                    sublayer("hook_resid_mid_cross", "ln2");
+                }
+                add("mlp.hook_post");
+                add("hook_mlp_out");
+                add("hook_resid_post");
+                if post {
+                    add(if cross { "ln3.hook_out" } else { "ln2.hook_out" });
+                }
+            }
+            if self.final_norm {
+                names.push(format!("{stack}ln_final.hook_out"));
+            }
+        }
+        names
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,5 +394,34 @@ mod tests {
         assert!(!has(&bare, "blocks.0.ln2.hook_out"));
         assert!(!has(&bare, "ln_final.hook_out"));
         assert!(has(&bare, "blocks.0.hook_resid_post"));
+    }
+
+    fn paper() -> EncoderDecoderConfig {
+        EncoderDecoderConfig {
+            encoder_layers: 6,
+            decoder_layers: 6,
+            d_model: 256,
+            n_heads: 8,
+            d_mlp: 1024,
+            norm: Norm::Pre,
+            final_norm: true,
+            act: Act::Relu,
+            positions: PositionEmbedding::Sinusoidal,
+            scale_embedding: false,
+            tie: Tie::None,
+            unembed_bias: true,
+            init: SequenceInit::Pytorch,
+        }
+    }
+
+    #[test]
+    fn the_collatz_model_has_as_many_parameters_as_pytorch_counts() {
+        // sum(p.numel()) of torch.nn.Transformer(256, 8, 6, 6, 1024), two nn.Embedding(11, 256) and an
+        // nn.Linear(256, 11); the paper (arXiv:2604.13082) says 11.07 M.
+        assert_eq!(paper().parameters(11, 7, 7), 11_068_683);
+        let tied = EncoderDecoderConfig { tie: Tie::All, unembed_bias: false, ..paper() };
+        assert_eq!(tied.parameters(11, 7, 7), 11_060_224 + 11 * 256);
+        let learned = EncoderDecoderConfig { positions: PositionEmbedding::Learned, ..paper() };
+        assert_eq!(learned.parameters(11, 7, 5), 11_068_683 + 12 * 256);
     }
 }

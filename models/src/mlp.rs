@@ -26,7 +26,7 @@ pub fn mlp(
     let (t, d, m) = (c.tokens.n_ctx(), c.d_model, c.d_mlp);
     // A layer's scale follows its own fan-in, so `nanda` here means normal with 1/√fan_in.
     let draws = |fan_in| Draws { init: c.init, d_model: fan_in };
-    let mut r = Recorder::new(purpose, edit);
+    let mut r = Recorder::new(purpose.capacity, purpose.training, edit);
     let inputs = r.inputs(c.tokens, symbols);
 
     // Σ over positions of the embeddings that can stand there, times that position's block.
@@ -60,5 +60,5 @@ pub fn mlp(
     let w_u = r.param("unembed.W_U", m, classes, draws(m).unembed(m, classes));
     let b_u = r.bias(c.bias, "unembed.b_U", classes, draws(m).bias(m));
     let logits = r.tape.linear(x, w_u, b_u); //                             (b, classes)
-    r.finish(logits, inputs)
+    r.finish(logits, inputs.labels, inputs)
 }

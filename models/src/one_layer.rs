@@ -28,7 +28,7 @@ pub fn one_layer(
 ) -> Recorded {
     let (t, d, m) = (c.tokens.n_ctx(), c.d_model, c.d_mlp);
     let draws = Draws { init: c.init, d_model: d };
-    let mut r = Recorder::new(purpose, edit);
+    let mut r = Recorder::new(purpose.capacity, purpose.training, edit);
     let inputs = r.inputs(c.tokens, symbols);
 
     // The table of unique rows: every token at every position where it can stand.
@@ -126,7 +126,7 @@ pub fn one_layer(
     let w_u = r.param("unembed.W_U", d, out, draws.unembed(d, out));
     let b_u = r.bias(c.unembed_bias, "unembed.b_U", out, draws.bias(d));
     let logits = r.tape.linear(x, w_u, b_u); //                             (b, d_vocab_out)
-    r.finish(logits, inputs)
+    r.finish(logits, inputs.labels, inputs)
 }
 
 /// The rows that are at the last position: of the table of unique rows, or of a batch (b·t rows).
@@ -206,13 +206,13 @@ impl Draws {
 
 impl Recorder<'_> {
     /// The weight and bias of a LayerNorm.
-    fn norm(&mut self, name: &str, d: usize) -> (Var, Var) {
+    pub(crate) fn norm(&mut self, name: &str, d: usize) -> (Var, Var) {
         let w = self.param(&format!("{name}.w"), 1, d, Draw::Constant(1.0));
         let b = self.param(&format!("{name}.b"), 1, d, Draw::Constant(0.0));
         (w, b)
     }
 
-    fn apply(&mut self, norm: Option<(Var, Var)>, x: Var) -> Var {
+    pub(crate) fn apply(&mut self, norm: Option<(Var, Var)>, x: Var) -> Var {
         let (w, b) = norm.expect("a norm where the config has one");
         self.tape.layer_norm(x, w, b)
     }

@@ -89,33 +89,41 @@ impl Param {
     }
 }
 
-/// Where the tokens of a batch go.
+/// Where the tokens of a batch of pairs (a, b) go.
 #[derive(Clone, Debug)]
-pub(crate) struct Inputs {
-    pub tokens: Tokens,
-    pub symbols: usize,
+pub struct PairInputs {
+    pub(crate) tokens: Tokens,
+    pub(crate) symbols: usize,
     /// Each position's row in the table of unique rows: (b·n_ctx).
-    pub every: Index,
+    pub(crate) every: Index,
     /// Each position's row among the unique rows of that position: n_ctx lists of (b).
-    pub at: Vec<Index>,
+    pub(crate) at: Vec<Index>,
     /// The answers: (b).
-    pub labels: Index,
+    pub(crate) labels: Index,
 }
 
-/// A model recorded on a tape.
+/// A model recorded on a tape, with inputs of a kind.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct Recorded<I = PairInputs> {
     /// The computation.
     pub tape: Tape,
-    /// (b, d_vocab_out), at the last position.
+    /// A row for each label: (b, d_vocab_out), at the last position, for pairs; (target tokens, d_vocab)
+    /// for sequences.
     pub logits: Var,
-    /// The mean loss of the batch.
+    /// The mean loss over the labels of the batch.
     pub loss: CrossEntropy,
     params: Vec<Param>,
-    inputs: Inputs,
+    /// Where a batch goes on the tape.
+    pub inputs: I,
 }
 
-impl Recorded {
+impl<I> Recorded<I> {
+    /// The same recording, its inputs seen as another type: what holds models of several kinds needs one.
+    pub fn map_inputs<J>(self, f: impl FnOnce(I) -> J) -> Recorded<J> {
+        let Recorded { tape, logits, loss, params, inputs } = self;
+        Recorded { tape, logits, loss, params, inputs: f(inputs) }
+    }
+
     /// Every parameter, in recording order.
     pub fn params(&self) -> &[Param] {
         &self.params
@@ -128,31 +136,50 @@ impl Recorded {
 
     /// Draws every parameter. `stream` gives a generator for each name, so that no parameter's
     /// values depend on which others exist.
-    pub fn draw<R: Rng>(&mut self, mut stream: impl FnMut(&str) -> R) {
-        for p in &self.params {
-            let mut rng = stream(&p.name);
-            let mut next: Box<dyn FnMut() -> f64> = match p.draw {
-                Draw::Constant(x) => Box::new(move || x.into()),
-                Draw::Normal(std) => {
-                    let normal = Normal::new(0.0, std).expect("a finite deviation");
-                    Box::new(move || normal.sample(&mut rng))
-                }
-                Draw::Uniform(bound) => {
-                    let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
-                    Box::new(move || uniform.sample(&mut rng))
-                }
-            };
-            self.tape.value_mut(p.var).fill_with(|| next() as f32);
-        }
+    pub fn draw<R: Rng>(&mut self, stream: impl FnMut(&str) -> R) {
+        draw_all(&mut self.tape, &self.params, stream);
     }
+}
 
+pub(crate) fn draw_all<R: Rng>(
+    tape: &mut Tape,
+    params: &[Param],
+    mut stream: impl FnMut(&str) -> R,
+) {
+    for p in params {
+        let mut rng = stream(&p.name);
+        let mut next: Box<dyn FnMut() -> f64> = match p.draw {
+            Draw::Constant(x) => Box::new(move || x.into()),
+            Draw::Normal(std) => {
+                let normal = Normal::new(0.0, std).expect("a finite deviation");
+                Box::new(move || normal.sample(&mut rng))
+            }
+            Draw::Uniform(bound) => {
+                let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
+                Box::new(move || uniform.sample(&mut rng))
+            }
+        };
+        tape.value_mut(p.var).fill_with(|| next() as f32);
+    }
+}
+
+impl Recorded<PairInputs> {
     /// Makes `rows` of the table (pairs, answers) the active examples.
     ///
     /// # Panics
     /// If there are more rows than the tape's capacity.
     pub fn load(&mut self, rows: &[u32], pairs: &[[u32; 2]], answers: &[u32]) {
-        let Inputs { tokens, symbols, every, ref at, labels } = self.inputs;
-        let tape = &mut self.tape;
+        self.inputs.load(&mut self.tape, rows, pairs, answers);
+    }
+}
+
+impl PairInputs {
+    /// As [`Recorded::load`], on the tape that these are of.
+    ///
+    /// # Panics
+    /// If there are more rows than the tape's capacity.
+    pub fn load(&self, tape: &mut Tape, rows: &[u32], pairs: &[[u32; 2]], answers: &[u32]) {
+        let PairInputs { tokens, symbols, every, ref at, labels } = *self;
         tape.set_examples(rows.len());
         for (i, &at) in at.iter().enumerate() {
             let entry = |row: u32| if i < 2 { pairs[row as usize][i] } else { 0 };
@@ -189,8 +216,8 @@ pub(crate) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    pub fn new(purpose: Purpose, edit: Option<Edit<'a>>) -> Recorder<'a> {
-        let tape = Tape::new(purpose.capacity, purpose.training);
+    pub fn new(capacity: usize, training: bool, edit: Option<Edit<'a>>) -> Recorder<'a> {
+        let tape = Tape::new(capacity, training);
         Recorder { tape, params: Vec::new(), edit }
     }
 
@@ -222,8 +249,8 @@ impl<'a> Recorder<'a> {
         var
     }
 
-    pub fn inputs(&mut self, tokens: Tokens, symbols: usize) -> Inputs {
-        Inputs {
+    pub fn inputs(&mut self, tokens: Tokens, symbols: usize) -> PairInputs {
+        PairInputs {
             tokens,
             symbols,
             every: self.tape.input(Rows::PerExample(tokens.n_ctx())),
@@ -232,16 +259,25 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// The tape and the parameters, of a recording without logits.
+    ///
+    /// # Panics
+    /// If there was no such hook as the edit's site.
+    pub fn into_parts(self) -> (Tape, Vec<Param>) {
+        if let Some(edit) = self.edit {
+            panic!("no hook {} to edit at", edit.site);
+        }
+        (self.tape, self.params)
+    }
+
     /// The last line of every model.
     ///
     /// # Panics
     /// If there was no such hook as the edit's site.
-    pub fn finish(mut self, logits: Var, inputs: Inputs) -> Recorded {
-        if let Some(edit) = self.edit {
-            panic!("no hook {} to edit at", edit.site);
-        }
-        self.tape.hook("logits", logits);
-        let loss = self.tape.cross_entropy(logits, inputs.labels);
-        Recorded { tape: self.tape, logits, loss, params: self.params, inputs }
+    pub fn finish<I>(self, logits: Var, labels: Index, inputs: I) -> Recorded<I> {
+        let (mut tape, params) = self.into_parts();
+        tape.hook("logits", logits);
+        let loss = tape.cross_entropy(logits, labels);
+        Recorded { tape, logits, loss, params, inputs }
     }
 }

@@ -12,7 +12,10 @@ use kernels::attention::{
 };
 use kernels::columns::{column_sums, column_sums_ref};
 use kernels::cross_entropy::{self, cross_entropy, cross_entropy_backward, cross_entropy_ref};
-use kernels::gather::{add, gather, gather_ref, pass, scatter, scatter_ref};
+use kernels::gather::{
+    add, gather, gather_ref, pass, put, put_backward, put_backward_ref, put_ref, scale, scatter,
+    scatter_ref,
+};
 use kernels::layer_norm::{
     layer_norm, layer_norm_backward, layer_norm_backward_ref, layer_norm_backward_w, layer_norm_ref,
 };
@@ -285,6 +288,16 @@ fn check_gather(rows: usize, entries: usize, cols: usize, values: &mut Values) {
         scatter_ref(&dy, &idx, &mut want, cols);
         same(&format!("scatter {shape} {write:?}"), &dtable, &want);
     }
+    let (mut to, mut want) = (old.clone(), old.clone());
+    put(&dy, &idx, &mut to, cols);
+    put_ref(&dy, &idx, &mut want, cols);
+    same(&format!("put {shape}"), &to, &want);
+    for write in WRITES {
+        let (mut dx, mut want) = (before(write, &dy), before_ref(write, &dy));
+        put_backward(&table, &idx, &mut dx, cols, write);
+        put_backward_ref(&table, &idx, &mut want, cols);
+        same(&format!("dx of put {shape} {write:?}"), &dx, &want);
+    }
 }
 
 fn check_mix(rows: usize, cols: usize, values: &mut Values) {
@@ -329,6 +342,12 @@ fn check_add_and_pass(n: usize, values: &mut Values) {
     add(&a, &b, &mut y);
     let sums: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
     same(&format!("add of {n}"), &y, &sums);
+    for write in WRITES {
+        let (mut y, old) = (before(write, &b), before_ref(write, &b));
+        scale(&a, 0.37, &mut y, write);
+        let want: Vec<f32> = a.iter().zip(old).map(|(a, old)| a.mul_add(0.37, old)).collect();
+        same(&format!("scale of {n} {write:?}"), &y, &want);
+    }
     for (write, want) in [(Write::Set, &a), (Write::Add, &sums)] {
         let mut dx = before(write, &b);
         pass(&a, &mut dx, write);
@@ -877,8 +896,10 @@ fn every_public_kernel_is_called_in_this_file() {
         let calls = include_str!("bits.rs");
         // exp, ln, … are called through `Real` by the references and measured in oracles.rs; the
         // spectral kernels and the norm have their references' bits checked beside them, and
-        // eigenvectors.rs holds the eigenvectors against faer's.
+        // eigenvectors.rs holds the eigenvectors against faer's; varlen_attention.rs is a file of
+        // its own here, too.
         let elsewhere = [
+            "varlen_attention.rs",
             "norm.rs",
             "eigenvectors.rs",
             "elementary.rs",

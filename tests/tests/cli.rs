@@ -48,6 +48,18 @@ fn a_bad_experiment_is_refused_with_a_sentence() {
         &["blocks.9"],
     );
     refused(&["run", "smoke", "--steps", "0"], &["steps"]);
+    refused(&["run", "collatz-smoke", "--set", "model.n_heads=5"], &["d_model", "n_heads = 5"]);
+    refused(&["run", "collatz-smoke", "--set", "model.decoder_layers=0"], &["decoder_layers = 0"]);
+    refused(&["run", "collatz-smoke", "--set", "eval.test=401"], &["eval.test = 401", "400"]);
+    refused(&["run", "collatz-smoke", "--set", "optim.clip=-1"], &["optim.clip = -1"]);
+    refused(
+        &["run", "collatz-smoke", "--set", "intervene.labels.shuffled=true"],
+        &["[intervene]", "sequences"],
+    );
+    file("pairs.toml", &other_task("collatz-smoke", "smoke"));
+    file("sequences.toml", &other_task("smoke", "collatz-smoke"));
+    refused(&["run", "pairs.toml"], &["model.kind", "pairs", "expected one_layer or mlp"]);
+    refused(&["run", "sequences.toml"], &["model.kind", "sequences", "expected encoder_decoder"]);
     refused(&["run", "smoke", "--threads", "0"], &["threads"]);
     refused(&["run"], &["EXPERIMENT"]);
     refused(&["frobnicate"], &["frobnicate"]);
@@ -55,6 +67,68 @@ fn a_bad_experiment_is_refused_with_a_sentence() {
     refused(&["report", "nowhere"], &["nowhere"]);
     refused(&["bench", "step", "nowhere"], &["nowhere"]);
     refused(&["bench", "matmul", "--shape", "1,2"], &["1,2", "three"]);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+/// A preset with the task of another.
+fn other_task(preset: &str, other: &str) -> String {
+    let text = |name| experiments::presets::preset(name).unwrap();
+    let task = |text: &'static str| {
+        let from = text.find("[task]").unwrap();
+        from..text.find("[model]").unwrap()
+    };
+    let (one, two) = (text(preset), text(other));
+    [&one[..task(one).start], &two[task(two)], &one[task(one).end..]].concat()
+}
+
+#[test]
+fn a_run_of_sequences_logs_what_it_writes() {
+    let dir = scratch("json-sequences");
+    let output = run_in(&dir, &["run", "collatz-smoke", "--json", "--profile", "trace.json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let summary: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let run = only_run(&dir.join("runs"));
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = metrics.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let last = lines.last().unwrap();
+    let get = |line: &Value, key: &str| {
+        line[key].as_f64().unwrap_or_else(|| panic!("no {key} in {line}"))
+    };
+    for key in ["train/acc", "test/acc"] {
+        assert_eq!(summary["final"][key], last[key]);
+    }
+    let hook = "spectral/train/decoder.ln_final.hook_out/centred";
+    assert_eq!(summary["final"]["normalised_entropy"], last[format!("{hook}/normalised_entropy")]);
+    for set in ["train", "test"] {
+        for stack in ["encoder", "decoder"] {
+            for what in ["normalised_entropy", "effective_rank", "participation_ratio"] {
+                get(last, &format!("spectral/{set}/{stack}.ln_final.hook_out/centred/{what}"));
+            }
+        }
+    }
+    for line in [&lines[0], last] {
+        let [all, even, odd, digit] =
+            ["", "/even", "/odd", "/digit"].map(|of| get(line, &format!("test/acc{of}")));
+        // The share of even numbers of the test set, which are about half.
+        assert!((even.min(odd)..=even.max(odd)).contains(&all), "{line}");
+        assert!(digit >= all, "{line}");
+        for key in ["train/loss", "test/loss", "norm/embed", "norm/attn"] {
+            assert!(get(line, key) > 0.0);
+        }
+    }
+    // Before the first step each of eleven tokens is about as likely.
+    assert!((get(&lines[0], "test/loss") - 11f64.ln()).abs() < 1.5, "{}", lines[0]);
+    assert!(get(last, "train/loss") < 0.6 * get(&lines[0], "train/loss"), "{last}");
+    assert!(get(last, "test/acc/digit") > 0.4, "{last}");
+    let batch = "spectral/batch/decoder.ln_final.hook_out/centred/normalised_entropy";
+    assert!(lines[..lines.len() - 1].iter().all(|line| line[batch].is_f64()));
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("collatz-smoke, seed 0") && page.contains("decoder.ln_final.hook_out"));
+    let trace: Value = serde_json::from_slice(&fs::read(dir.join("trace.json")).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let attention = |e: &&Value| e["name"].as_str().unwrap().starts_with("varlen_attention ");
+    // Thirty steps with three attentions, forwards and backwards.
+    assert_eq!(events.iter().filter(attention).count(), 30 * 6);
     fs::remove_dir_all(dir).unwrap();
 }
 
@@ -163,6 +237,10 @@ fn the_json_of_the_benches_has_the_documented_keys() {
     let ms = |key: &str| step["ms"][key].as_f64().unwrap();
     assert!(0.0 < ms("min") && ms("min") <= ms("median") && ms("median") <= ms("max"));
     assert!(step["entropy_ms"].as_f64().unwrap() > 0.0 && step["gflops"].as_f64().unwrap() > 0.0);
+    let output = run_in(&dir, &["bench", "step", "collatz-smoke", "--json"]);
+    let sequences: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&sequences["preset"], &sequences["batch"]), (&"collatz-smoke".into(), &64.into()));
+    assert!(sequences["ms"]["median"].as_f64().unwrap() > 0.0);
     let arguments = ["bench", "matmul", "--shape", "64,32,48", "--form", "nt,tn", "--json"];
     let output = run_in(&dir, &arguments);
     let rows: Value = serde_json::from_str(&stdout(&output)).unwrap();
@@ -271,6 +349,10 @@ fn every_preset_is_listed_with_its_figure() {
         "nanda",
         "calibration-f50",
         "smoke",
+        "collatz-1x1",
+        "collatz-2x2",
+        "collatz-paper",
+        "collatz-smoke",
     ] {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name} is missing:\n{text}");
     }

@@ -63,6 +63,41 @@ fn a_run_killed_at_any_moment_and_resumed_has_the_same_bits() {
     fs::remove_dir_all(whole).unwrap();
 }
 
+/// Sequences: a batch has another number of tokens at every step, and a carry-stratified one is drawn by weights.
+#[test]
+fn a_run_of_sequences_taken_up_again_has_the_same_bits() {
+    let (whole, dir) = (scratch("resume-sequences-whole"), scratch("resume-sequences"));
+    let arguments = |steps| {
+        let sampler = "task.sampler=carry_stratified";
+        ["run", "collatz-smoke", "--steps", steps, "--set", sampler]
+    };
+    let run = |dir: &Path, threads| {
+        let output = run_in(dir, &[&arguments("120")[..], &["--threads", threads]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        only_run(&dir.join("runs"))
+    };
+    let expected = run(&whole, "1");
+    let found = run(&dir, "2");
+    // As a kill between step 100 and the end leaves it: a checkpoint, metrics beyond it, no summary.
+    let meta = fs::read_to_string(found.join("meta.json")).unwrap();
+    fs::write(found.join("meta.json"), meta.replace("\"finished\": true", "\"finished\": false"))
+        .unwrap();
+    let last = "checkpoints/step-0000120.safetensors";
+    fs::remove_file(found.join(last)).unwrap();
+    let metrics = fs::read_to_string(found.join("metrics.jsonl")).unwrap();
+    fs::write(found.join("metrics.jsonl"), &metrics[..metrics.len() - 50]).unwrap();
+    let output = run_in(&dir, &["resume", found.to_str().unwrap(), "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let summary: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(summary["resumed_from"], 100);
+    for file in ["metrics.jsonl", last] {
+        let [a, b] = [&expected, &found].map(|run| fs::read(run.join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    fs::remove_dir_all(dir).unwrap();
+    fs::remove_dir_all(whole).unwrap();
+}
+
 #[test]
 fn a_truncated_newest_checkpoint_is_passed_over_with_a_sentence() {
     let (whole, dir) = (scratch("resume-torn-whole"), scratch("resume-torn"));
@@ -89,7 +124,7 @@ fn a_truncated_newest_checkpoint_is_passed_over_with_a_sentence() {
 #[test]
 fn threads_change_no_bit_of_a_run() {
     // A batch large enough that the products are split, and what is done to it.
-    for experiment in ["entropy-paper-add", "entropy-mixing"] {
+    for experiment in ["entropy-paper-add", "entropy-mixing", "collatz-1x1"] {
         let arguments = |threads| {
             let mut all = vec!["run", experiment, "--steps", "12", "--threads", threads];
             all.extend(["--set", "eval.every=5", "--set", "checkpoint.every=6"]);

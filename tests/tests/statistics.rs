@@ -1,6 +1,8 @@
-//! The statistics agree with scipy: `tests/golden/stats.json`, made by `tests/golden/make_stats.py`.
+//! The statistics agree with scipy: `tests/golden/stats.json`, made by `tests/golden/make_stats.py`; the probes
+//! with scikit-learn: `probe.json`, made by `make_probe.py`.
 
 use experiments::forecast::power_law::PowerLaw;
+use experiments::observe::probe::Probe;
 use experiments::seed::Seed;
 use experiments::stats::{
     Bootstrap, Estimate, Method, clopper_pearson, kendall, mann_whitney, mean, median, pearson,
@@ -122,5 +124,30 @@ fn the_power_law_is_the_least_squares_of_scipy() {
             close(law.c1, number(&row, "c1"), 1e-4);
             assert!((law.c2 - number(&row, "c2")).abs() < 0.1, "{law:?}");
         }
+    }
+}
+
+#[test]
+fn probes_are_scikit_learns_logistic_regression() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/probe.json");
+    let cases: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(cases.as_array().unwrap().len(), 5);
+    for case in cases.as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let [dim, train] = ["dim", "train"].map(|key| case[key].as_u64().unwrap() as usize);
+        let x: Vec<f32> = numbers(case, "x").iter().map(|&x| x as f32).collect();
+        let whole = |key| numbers(case, key).iter().map(|&y| y as u32).collect::<Vec<_>>();
+        let y = whole("y");
+        let probe = Probe::fit(&x[..train * dim], dim, &y[..train]).unwrap();
+        let (weights, intercepts) = probe.coefficients();
+        for (found, key) in [(weights, "coefficients"), (intercepts, "intercepts")] {
+            let golden = numbers(case, key);
+            assert_eq!(found.len(), golden.len(), "{name}: {key}");
+            for (i, (found, golden)) in found.iter().zip(&golden).enumerate() {
+                assert!((found - golden).abs() < 1e-5, "{name}: {key} {i}: {found}, not {golden}");
+            }
+        }
+        let predicted = x[train * dim..].chunks(dim).map(|row| probe.predict(row).unwrap());
+        assert_eq!(predicted.collect::<Vec<_>>(), whole("predicted"), "{name}");
     }
 }

@@ -25,13 +25,14 @@ impl Tape {
         assert!(q != k && k != v && v != q, "attention: q, k and v must be three values");
         let d = shape.h * shape.e;
         for (name, x, t) in [("q", q, shape.tq), ("k", k, shape.tk), ("v", v, shape.tk)] {
-            let per_example = self.rows(x).of(self.capacity()) / self.capacity().max(1);
+            let per_example = self.most_rows(self.rows(x)) / self.capacity().max(1);
             assert_eq!((per_example, self.shape(x).1), (t, d), "attention: {name} with {shape:?}");
         }
         let z = self.result(self.rows(q), d);
         let pattern_rows = match self.rows(q) {
             Rows::Fixed(rows) => Rows::Fixed(rows * shape.h),
             Rows::PerExample(rows) => Rows::PerExample(rows * shape.h),
+            Rows::Packed(..) => panic!("attention: packed sequences have `varlen_attention`"),
         };
         let pattern = self.kept(pattern_rows, shape.tk);
         self.push(Attention { q, k, v, z, pattern, shape });

@@ -37,6 +37,11 @@ impl Tape {
         let row = self.value(op.row);
         (cross_entropy::total(row, 0), cross_entropy::total(row, 1) as u64)
     }
+
+    /// After a forward: for each row, whether its first largest logit is the label.
+    pub fn hits(&self, op: CrossEntropy) -> impl Iterator<Item = bool> {
+        self.value(op.row).chunks_exact(2).map(|row| row[1] == 1.0)
+    }
 }
 
 impl Op for CrossEntropy {

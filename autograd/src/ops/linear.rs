@@ -145,7 +145,7 @@ impl Op for Linear {
 /// y = x·W, each chain starting at what y holds. The loops run over i, l, j: every element is the same
 /// chain of multiply-adds, ascending in l, as with l innermost, and the f64 twin of a whole step takes
 /// a second instead of a minute. x: (m, k), w: (k, n), y: (m, n).
-fn product<T: Real>(x: &[T], w: &[T], y: &mut [T], dims: Dims) {
+pub(super) fn product<T: Real>(x: &[T], w: &[T], y: &mut [T], dims: Dims) {
     let Dims { m, k, n } = dims;
     for i in 0..m {
         let y = &mut y[i * n..][..n];
@@ -159,7 +159,7 @@ fn product<T: Real>(x: &[T], w: &[T], y: &mut [T], dims: Dims) {
 }
 
 /// xᵀ. x: (rows, cols).
-fn transposed<T: Real>(x: &[T], (rows, cols): (usize, usize)) -> Vec<T> {
+pub(super) fn transposed<T: Real>(x: &[T], (rows, cols): (usize, usize)) -> Vec<T> {
     (0..rows * cols).map(|i| x[i % rows * cols + i / rows]).collect()
 }
 

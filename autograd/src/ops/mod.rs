@@ -8,12 +8,17 @@ mod distance;
 mod gather;
 mod layer_norm;
 mod linear;
+mod linear_transposed;
 mod mix;
 mod perturb;
+mod put;
+mod scale;
 mod softmax;
+mod varlen_attention;
 
 pub use cross_entropy::CrossEntropy;
 pub use kernels::attention::Shape as AttentionShape;
+pub use kernels::varlen_attention::Shape as VarlenShape;
 
 use crate::{Index, Tape, Var};
 use kernels::Real;
@@ -54,12 +59,16 @@ pub struct Case {
 pub fn registry() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(linear::cases());
+    cases.extend(linear_transposed::cases());
     cases.extend(act::cases());
     cases.extend(add::cases());
+    cases.extend(scale::cases());
     cases.extend(gather::cases());
+    cases.extend(put::cases());
     cases.extend(softmax::cases());
     cases.extend(layer_norm::cases());
     cases.extend(attention::cases());
+    cases.extend(varlen_attention::cases());
     cases.extend(cross_entropy::cases());
     cases.extend(mix::cases());
     cases.extend(distance::cases());

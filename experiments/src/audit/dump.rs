@@ -14,6 +14,7 @@
 //! ```
 
 use crate::config::Config;
+use crate::data::Examples;
 use crate::run::{RunError, write_whole};
 use crate::train::Trainer;
 use autograd::Tape;
@@ -31,13 +32,17 @@ pub struct Dump {
 
 impl Dump {
     /// What is there before the update: after a whole backward.
+    ///
+    /// # Panics
+    /// If the task has sequences; the command refuses it.
     pub fn before(trainer: &mut Trainer, config: &Config, step: u64) -> Dump {
         let mut dump = Dump { tensors: BTreeMap::new(), about: Value::Null };
-        let (rows, pairs, labels) = trainer.drawn();
-        let (rows, b) = (rows.to_vec(), rows.len());
+        let Examples::Pairs(task) = &trainer.data().examples else { panic!("a task of pairs") };
+        let (rows, b) = (trainer.rows().to_vec(), trainer.rows().len());
         let equals = (super::rows::n_ctx(config) == 3).then(|| config.task.symbols() as u32);
-        let tokens: Vec<u32> =
-            pairs.iter().flat_map(|ab| ab.iter().copied().chain(equals)).collect();
+        let pairs = rows.iter().map(|&row| &task.pairs[row as usize]);
+        let tokens: Vec<u32> = pairs.flat_map(|ab| ab.iter().copied().chain(equals)).collect();
+        let labels: Vec<u32> = rows.iter().map(|&row| task.labels[row as usize]).collect();
         dump.whole("rows", vec![b], &rows);
         dump.whole("tokens", vec![b, tokens.len() / b], &tokens);
         dump.whole("labels", vec![b], &labels);

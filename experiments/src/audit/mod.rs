@@ -22,7 +22,7 @@ mod table;
 pub use check::{Checks, check};
 
 use crate::bench::Spread;
-use crate::cli::{say, tell, trainer};
+use crate::cli::{experiment, say, tell, trainer};
 use crate::config::Config;
 use crate::pool;
 use crate::run::meta::Meta;
@@ -135,9 +135,17 @@ fn audit(args: &AuditArgs) -> Result<()> {
     for path in [&args.dump, &args.page].into_iter().flatten() {
         check_writable(path)?;
     }
+    if args.dump.is_some() && experiment(&args.experiment, &args.set)?.0.task.shape().is_some() {
+        bail!(
+            "--dump: recompute.py knows models of pairs only, so a step on sequences is not dumped"
+        );
+    }
     let (config, mut trainer, step) = trainer(&args.experiment, &args.set, args.step)?;
     let checks = check(&mut trainer, &config, step, args.dump.as_deref())?;
     let times = measure::times(&mut trainer, step, args.threads)?;
+    // Of sequences every batch has another number of tokens: the ledger shows the audited one's.
+    trainer.draw(step);
+    trainer.load();
     let ledger = ledger(args, &config, &trainer, step, &checks, &times);
     if let Some(path) = &args.page {
         write_whole(path, page::html(&ledger).as_bytes())?;

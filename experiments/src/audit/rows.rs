@@ -3,9 +3,11 @@
 use super::check::Checks;
 use super::measure::{Bandwidth, Times, of_size};
 use crate::config::{Config, ModelConfig};
+use crate::data::Examples;
+use crate::observe::spectra;
 use crate::train::Trainer;
 use autograd::gradcheck::{OpCheck, relative};
-use autograd::{Op, Tape, Var};
+use autograd::{Op, Rows, Tape, Var};
 use serde::Serialize;
 
 /// One thing that a step does.
@@ -126,12 +128,24 @@ fn matrices(tape: &Tape, values: &[Var]) -> Vec<Matrix> {
     values.iter().map(matrix).collect()
 }
 
-/// Length of the model's input.
+/// Length of the input of a model of pairs; 0 of any other.
 pub fn n_ctx(config: &Config) -> usize {
     match &config.model {
         ModelConfig::OneLayer(model) => model.tokens.n_ctx(),
         ModelConfig::Mlp(model) => model.tokens.n_ctx(),
+        ModelConfig::EncoderDecoder(_) => 0,
     }
+}
+
+/// Bytes of the index lists that loading a batch of sequences writes.
+fn packed_lists(tape: &Tape) -> u64 {
+    let mut lists = Vec::new();
+    for list in tape.ops().filter_map(|op| op.index()) {
+        if matches!(tape.index_rows(list), Rows::Packed(..)) && !lists.contains(&list) {
+            lists.push(list);
+        }
+    }
+    lists.iter().map(|&list| 4 * tape.entries(list).len() as u64).sum()
 }
 
 /// Every row of the step itself, in the order of computation.
@@ -145,20 +159,31 @@ pub fn step(config: &Config, trainer: &Trainer, checks: &Checks, times: &Times) 
         Pass::Batch,
         "draw",
         "rows",
-        "row numbers of the table of pairs, from the stream (seed, \"batch\", step)",
+        "row numbers of the table of examples, from the stream (seed, \"batch\", step)",
         &["experiments/src/batches.rs", "experiments/src/seed.rs"],
     );
     add(Row { bytes: 4 * batch, kept_bytes: 4 * batch, ..draw }, times.draw);
-    let load = Row::other(
-        Pass::Batch,
-        "load",
-        "index lists",
-        "for each position the row of its token, in the table of unique rows and in its position's part; labels",
-        &["models/src/recorded.rs"],
-    );
-    let lists = 4 * batch * (2 * n_ctx(config) as u64 + 1);
-    // The row number, and of that row the pair and the answer, are read.
-    add(Row { bytes: 16 * batch + lists, kept_bytes: lists, ..load }, times.load);
+    let labels = tape.shape(trainer.model().logits).0 as u64;
+    let (formula, file, lists, read) = match &trainer.data().examples {
+        Examples::Pairs(_) => (
+            "for each position the row of its token, in the table of unique rows and in its position's part; labels",
+            "models/src/recorded.rs",
+            4 * batch * (2 * n_ctx(config) as u64 + 1),
+            16 * batch, // the row number, and of that row the pair and the answer
+        ),
+        Examples::Sequences(_, pairs) => {
+            let tokens = |&row: &u32| pairs.source.row(row).len() + pairs.target.row(row).len();
+            let tokens: usize = trainer.rows().iter().map(tokens).sum();
+            (
+                "for each token its row in the table of unique rows, and which rows it attends to; labels",
+                "models/src/sequences.rs",
+                packed_lists(tape),
+                20 * batch + 4 * tokens as u64, // the row number, of both sequences the ends and the tokens
+            )
+        }
+    };
+    let load = Row::other(Pass::Batch, "load", "index lists", formula, &[file]);
+    add(Row { bytes: read + lists, kept_bytes: lists, ..load }, times.load);
     if let Some(mixing) = trainer.interventions().mixing().filter(|m| m.is_recorded()) {
         let mut files = vec![
             "experiments/src/intervene/mixing.rs",
@@ -193,27 +218,33 @@ pub fn step(config: &Config, trainer: &Trainer, checks: &Checks, times: &Times) 
         "Σ loss and Σ hit over the rows, in f64",
         &["autograd/src/ops/cross_entropy.rs"],
     );
-    add(Row { flops: 2 * batch, bytes: 8 * batch, ..loss }, times.loss);
+    add(Row { flops: 2 * labels, bytes: 8 * labels, ..loss }, times.loss);
     for &(i, op) in ops.iter().rev() {
         if checks.ops[i].gradient_error.is_some() {
             add(Row::backward(tape, i, op, &checks.ops[i]), times.backward[i]);
         }
     }
+    let clip = config.optim.clip;
+    let clipping =
+        clip.map_or(String::new(), |clip| format!("g = g·min(1, {clip}/(‖g‖ + 10⁻⁶)), "));
     let adamw = Row::other(
         Pass::Optimiser,
         "adamw",
         "every parameter",
-        "m = β₁·m + (1 − β₁)·g, v = β₂·v + (1 − β₂)·g², \
-         p = p·(1 − lr·λ) − lr/(1 − β₁ᵗ)·m/(√v/√(1 − β₂ᵗ) + ε)",
+        &(clipping
+            + "m = β₁·m + (1 − β₁)·g, v = β₂·v + (1 − β₂)·g², \
+               p = p·(1 − lr·λ) − lr/(1 − β₁ᵗ)·m/(√v/√(1 − β₂ᵗ) + ε)"),
         &["autograd/src/optim.rs", "kernels/src/adamw.rs"],
     );
     let n = trainer.model().parameter_count() as u64;
+    // Clipping reads each gradient once more for the norm.
+    let (clip_flops, clip_bytes) = if clip.is_some() { (2 * n, 4 * n) } else { (0, 0) };
     let params = matrices(tape, tape.params());
     let adamw = Row {
         inputs: params.clone(),
         outputs: params,
-        flops: 16 * n,
-        bytes: 28 * n, // p, g, m, v are read; p, m, v written
+        flops: 16 * n + clip_flops,
+        bytes: 28 * n + clip_bytes, // p, g, m, v are read; p, m, v written
         kept_bytes: 16 * n,
         error: Some(checks.optimiser_error),
         ..adamw
@@ -243,9 +274,10 @@ pub fn step(config: &Config, trainer: &Trainer, checks: &Checks, times: &Times) 
 
 /// H̃ of the batch, which a step takes on top.
 pub fn entropy(config: &Config, trainer: &Trainer, checks: &Checks, times: &Times) -> Row {
-    let (tape, batch) = (&trainer.model().tape, trainer.batch());
+    let tape = &trainer.model().tape;
     let hook = &config.spectral.at[0];
-    let d = tape.find(hook).map_or(0, |x| tape.shape(x).1);
+    let var = tape.find(hook).expect("the config's check knows the hooks");
+    let (count, d) = (spectra::rows(tape, var).count(), tape.shape(var).1);
     let row = Row::other(
         Pass::Observer,
         "entropy",
@@ -258,9 +290,9 @@ pub fn entropy(config: &Config, trainer: &Trainer, checks: &Checks, times: &Time
             "kernels/src/tridiagonal.rs",
         ],
     );
-    let (n, m) = (batch as u64, d as u64);
+    let (n, m) = (count as u64, d as u64);
     let row = Row {
-        inputs: vec![Matrix { name: hook.clone(), shape: [batch, d] }],
+        inputs: vec![Matrix { name: hook.clone(), shape: [count, d] }],
         outputs: vec![Matrix { name: "H̃".to_string(), shape: [1, 1] }],
         // The covariance's upper triangle, and Householder's reflections.
         flops: n * m * (m + 1) + 4 * m * m * m / 3,

@@ -47,17 +47,36 @@ pub fn text(l: &Ledger) -> String {
         l.machine.simd,
         l.machine.date,
     );
-    text += " op  does           result                            shape      Mflop       KiB        µs  \
-             GFLOP/s   roof  kept KiB    error    check\n";
+    // Names are longer where a model has two stacks.
+    let longest =
+        |of: fn(&Row) -> usize, least: usize| l.rows.iter().map(of).fold(least, usize::max);
+    let widths = (longest(|r| r.kind.chars().count(), 14), longest(|r| r.name.chars().count(), 30));
+    let _ = writeln!(
+        text,
+        " op  {:<kind$} {:<name$} {:>8} {:>10} {:>9} {:>9} {:>8} {:>6} {:>9} {:>8} {:>8}",
+        "does",
+        "result",
+        "shape",
+        "Mflop",
+        "KiB",
+        "µs",
+        "GFLOP/s",
+        "roof",
+        "kept KiB",
+        "error",
+        "check",
+        kind = widths.0,
+        name = widths.1,
+    );
     let mut pass = None;
     for row in l.rows.iter().chain([&l.on_top]) {
         if row.pass == Pass::Observer {
-            totals(&mut text, l);
+            totals(&mut text, l, widths);
         }
         if pass.replace(row.pass) != Some(row.pass) {
             let _ = writeln!(text, "{}", heading(row.pass));
         }
-        line(&mut text, row);
+        line(&mut text, row, widths);
     }
     verdict(&mut text, l);
     text += "\nShapes, formulas and sources, forward (→) and backward (←)\n";
@@ -80,7 +99,7 @@ pub fn text(l: &Ledger) -> String {
     text
 }
 
-fn line(text: &mut String, row: &Row) {
+fn line(text: &mut String, row: &Row, (kind, name): (usize, usize)) {
     let number = row.op.map_or(String::new(), |i| i.to_string());
     let shape = match (row.op, row.outputs.first()) {
         (Some(_), Some(y)) => format!("{}×{}", y.shape[0], y.shape[1]),
@@ -88,7 +107,7 @@ fn line(text: &mut String, row: &Row) {
     };
     let _ = writeln!(
         text,
-        "{number:>3}  {:<14} {:<30} {shape:>8} {:>10.3} {:>9.1} {:>9.1} {:>8.1} {:>5.0}% {:>9.1} {:>8} {:>8}",
+        "{number:>3}  {:<kind$} {:<name$} {shape:>8} {:>10.3} {:>9.1} {:>9.1} {:>8.1} {:>5.0}% {:>9.1} {:>8} {:>8}",
         row.kind,
         row.name,
         row.flops as f64 / 1e6,
@@ -102,11 +121,11 @@ fn line(text: &mut String, row: &Row) {
     );
 }
 
-fn totals(text: &mut String, l: &Ledger) {
+fn totals(text: &mut String, l: &Ledger, (kind, name): (usize, usize)) {
     let t = &l.totals;
     let _ = writeln!(
         text,
-        "     {:<54} {:>10.3} {:>9.1} {:>9.1} {:>8.1} {:>5.0}% {:>9.1} {:>8} {:>8}",
+        "     {:<width$} {:>10.3} {:>9.1} {:>9.1} {:>8.1} {:>5.0}% {:>9.1} {:>8} {:>8}",
         "total",
         t.flops as f64 / 1e6,
         t.bytes as f64 / 1024.0,
@@ -116,6 +135,7 @@ fn totals(text: &mut String, l: &Ledger) {
         t.kept_bytes as f64 / 1024.0,
         error(Some(l.worst.value_error.max(l.worst.gradient_error))),
         error(Some(l.worst.gradient_check)),
+        width = kind + name + 10,
     );
 }
 

@@ -6,8 +6,9 @@
 use super::Config;
 use serde::{Deserialize, Serialize};
 
-/// Every path of an optional section, for `--set`.
+/// Every path that a file may leave out, for `--set`: of an optional section, or an optional field.
 pub const OPTIONAL: &[&str] = &[
+    "eval.test",
     "intervene.mixing.site",
     "intervene.mixing.alpha",
     "intervene.mixing.from",
@@ -17,6 +18,7 @@ pub const OPTIONAL: &[&str] = &[
     "intervene.norm.from",
     "intervene.norm.until",
     "intervene.labels.shuffled",
+    "optim.clip",
     "stop.past_grok",
 ];
 
@@ -142,6 +144,8 @@ past_grok = 10_000
         let config = with(&[]).unwrap();
         assert_eq!((&config.intervene, &config.stop), (&None, &None));
         assert!(!config.to_toml().contains("intervene") && !config.to_toml().contains("stop"));
+        assert_eq!((config.optim.clip, config.eval.test), (None, None));
+        assert!(!config.to_toml().contains("clip") && !config.to_toml().contains("\ntest"));
     }
 
     #[test]
@@ -195,11 +199,13 @@ past_grok = 10_000
                 }
             }
         }
+        let (mut all, mut required) = (everything(), Vec::new());
+        paths("", &Table::try_from(with(&[]).unwrap()).unwrap(), &mut required);
+        (all.optim.clip, all.eval.test) = (Some(5.0), Some(1000));
         let mut found = Vec::new();
-        for section in ["intervene", "stop"] {
-            let all = Table::try_from(everything()).unwrap();
-            paths(&format!("{section}."), all[section].as_table().unwrap(), &mut found);
-        }
+        paths("", &Table::try_from(all).unwrap(), &mut found);
+        found.retain(|path| !required.contains(path));
+        found.sort_unstable();
         let mut known = OPTIONAL.to_vec();
         known.sort_unstable();
         assert_eq!(found, known);
@@ -219,6 +225,8 @@ past_grok = 10_000
         let mixing = with(&changes).unwrap().intervene.unwrap().mixing.unwrap();
         assert_eq!((mixing.alpha, mixing.from, mixing.until, mixing.sham), (0.25, 5, 9, true));
         assert_eq!(with(&[("stop.past_grok", "7")]).unwrap().stop.unwrap().past_grok, 7);
+        let changed = with(&[("optim.clip", "5.0"), ("eval.test", "900")]).unwrap();
+        assert_eq!((changed.optim.clip, changed.eval.test), (Some(5.0), Some(900)));
         let sentence = with(&[("intervene.mixing.aplha", "0.3")]).unwrap_err();
         assert!(sentence.contains("did you mean `intervene.mixing.alpha`?"), "{sentence}");
     }

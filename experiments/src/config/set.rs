@@ -1,7 +1,7 @@
 //! Changing one field of a config by its path: `set(&mut table, "optim.lr", "3e-4")`.
 //!
-//! A path names a field that is there, or one of an optional section, which it may begin; any other is
-//! a mistake.
+//! A path names a field that is there, or an optional one, whose section it may begin; any other is a
+//! mistake.
 
 use super::ConfigError;
 use super::intervene::OPTIONAL;

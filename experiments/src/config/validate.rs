@@ -1,13 +1,19 @@
 //! What no run can have, said in one sentence each: which key, its value, what was expected.
 
 use super::intervene::{InterveneConfig, MixingConfig, NormConfig};
+use super::sequence::{CollatzConfig, Sampler, TrainSet};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
+use crate::seed::Seed;
 use crate::tasks::modular::is_prime;
-use crate::tasks::train_count;
-use models::config::OneLayerConfig;
+use crate::tasks::sequences::{MAX_LENGTH, Numerals, split};
+use crate::tasks::{collatz, samplers};
 
 /// A modulus above this would need more than a gigabyte for the table of pairs alone.
 const MAX_P: usize = 4096;
+/// Tokens are 32-bit indices of rows of an embedding, which is held, too.
+const MAX_BASE: u32 = 65_536;
+/// So many sequences are a table of some hundred megabytes at most.
+const MAX_ROWS: usize = 1 << 20;
 /// S7 has 5,040² pairs.
 const MAX_N: usize = 6;
 /// No width, depth, batch or probe is larger; products of a few of them still fit in 64 bits.
@@ -79,19 +85,110 @@ impl Config {
                 "task.n = {}: permutations of 2 to {MAX_N} things, for all (n!)² pairs are held",
                 c.n
             ),
+            TaskConfig::Collatz(_) | TaskConfig::Gcd(_) => return self.validate_sequences(),
         }
-        let (fraction, pairs) = (self.task.train_fraction(), self.task.pairs());
+        let (fraction, pairs) = (self.task.train_fraction(), self.task.examples());
         require!(
             fraction > 0.0 && fraction <= 1.0,
             "task.train_fraction = {fraction}: must be above 0 and at most 1"
         );
-        let train = train_count(pairs, fraction);
+        let train = self.train_count();
         require!(train > 0, "task.train_fraction = {fraction}: leaves no training pair of {pairs}");
         require!(train < pairs, "task.train_fraction = {fraction}: leaves no test pair of {pairs}");
         Ok(())
     }
 
+    /// The fields of a sequence task.
+    fn validate_sequences(&self) -> Result<(), String> {
+        let (base, test, train) = match &self.task {
+            TaskConfig::Collatz(c) => (c.base, c.test, c.train),
+            TaskConfig::Gcd(c) => (c.base, c.test, c.train),
+            _ => return Ok(()),
+        };
+        require!(base >= 2, "task.base = {base}: must be at least 2");
+        require!(base <= MAX_BASE, "task.base = {base}: at most {MAX_BASE}");
+        match &self.task {
+            TaskConfig::Collatz(c) => {
+                require!(
+                    (1..=MAX_ROWS).contains(&c.max),
+                    "task.max = {}: must be 1 to {MAX_ROWS}, for all numbers are held",
+                    c.max
+                );
+                require!(
+                    (1..=MAX_LENGTH).contains(&(c.iterations as usize)),
+                    "task.iterations = {}: must be 1 to {MAX_LENGTH}",
+                    c.iterations
+                );
+                let largest = (1..=c.max as u64).try_fold(0, |largest, n| {
+                    Some(collatz::answer(c.op, c.iterations, n)?.max(largest))
+                });
+                let (iterations, max) = (c.iterations, c.max);
+                let Some(largest) = largest else {
+                    return Err(format!(
+                        "task.iterations = {iterations}: from some n up to task.max = {max} the map \
+                         leaves 64 bits"
+                    ));
+                };
+                let length = Numerals::new(base, c.order).length(largest.max(c.max as u64)) + 1;
+                require!(
+                    length <= MAX_LENGTH,
+                    "task.max = {max}: digits and the token at their end are {length} tokens in base \
+                     {base}, and a sequence has at most {MAX_LENGTH}"
+                );
+                require!(
+                    c.sampler == Sampler::Uniform
+                        || self.optim.replacement && self.optim.batch != Batch::Full,
+                    "task.sampler: one that is not uniform draws with replacement, so it needs \
+                     optim.replacement = true and a number as optim.batch"
+                );
+            }
+            TaskConfig::Gcd(c) => require!(
+                (1..=MAX_ROWS.isqrt()).contains(&c.max),
+                "task.max = {}: must be 1 to {}, for all pairs are held",
+                c.max,
+                MAX_ROWS.isqrt()
+            ),
+            _ => {}
+        }
+        let all = self.task.examples();
+        require!(
+            (1..all).contains(&test),
+            "task.test = {test}: must be at least 1 and leave something to train on of {all}"
+        );
+        let rest = all - test;
+        if let TrainSet::Fixed(count) = train {
+            require!(count > 0, "task.train = 0: must be \"online\" or at least 1");
+            require!(
+                count <= rest,
+                "task.train = {count}: task.test = {test} leaves only {rest} of {all}"
+            );
+        }
+        if let TaskConfig::Collatz(c @ CollatzConfig { sampler: Sampler::ShortCarry, .. }) =
+            &self.task
+        {
+            let train = split(all, test, train, Seed(self.seed)).train;
+            let weights = samplers::weights(c, &train).unwrap_or_default();
+            require!(
+                weights.iter().any(|&weight| weight > 0.0),
+                "task.sampler: short_carry leaves none of the {} training examples of this seed",
+                train.len()
+            );
+        }
+        Ok(())
+    }
+
     fn validate_model(&self) -> Result<(), String> {
+        let for_sequences = matches!(self.model, ModelConfig::EncoderDecoder(_));
+        require!(
+            for_sequences || self.task.shape().is_none(),
+            "model.kind: the task has sequences, and one_layer and mlp read pairs of symbols; expected \
+             encoder_decoder"
+        );
+        require!(
+            !for_sequences || self.task.shape().is_some(),
+            "model.kind: the task has pairs of symbols, and encoder_decoder reads sequences; expected \
+             one_layer or mlp"
+        );
         let sizes = match &self.model {
             ModelConfig::OneLayer(c) => vec![
                 ("n_layers", c.n_layers),
@@ -102,13 +199,27 @@ impl Config {
             ModelConfig::Mlp(c) => {
                 vec![("n_layers", c.n_layers), ("d_model", c.d_model), ("d_mlp", c.d_mlp)]
             }
+            ModelConfig::EncoderDecoder(c) => vec![
+                ("encoder_layers", c.encoder_layers),
+                ("decoder_layers", c.decoder_layers),
+                ("d_model", c.d_model),
+                ("n_heads", c.n_heads),
+                ("d_mlp", c.d_mlp),
+            ],
         };
         for (key, size) in sizes {
-            require!(size > 0, "model.{key} = 0: must be at least 1");
-            let most = if key == "n_layers" { 1024 } else { MAX_SIZE };
+            // Without encoder layers it is a decoder alone.
+            let least = usize::from(key != "encoder_layers");
+            require!(size >= least, "model.{key} = 0: must be at least 1");
+            let most = if key.ends_with("layers") { 1024 } else { MAX_SIZE };
             require!(size <= most, "model.{key} = {size}: at most {most}");
         }
-        if let ModelConfig::OneLayer(OneLayerConfig { d_model, n_heads, .. }) = self.model {
+        let heads = match &self.model {
+            ModelConfig::OneLayer(c) => Some((c.d_model, c.n_heads)),
+            ModelConfig::EncoderDecoder(c) => Some((c.d_model, c.n_heads)),
+            ModelConfig::Mlp(_) => None,
+        };
+        if let Some((d_model, n_heads)) = heads {
             require!(
                 d_model.is_multiple_of(n_heads),
                 "model.d_model = {d_model}: must be a multiple of model.n_heads = {n_heads}"
@@ -123,6 +234,12 @@ impl Config {
             require!(
                 value.is_finite() && value >= 0.0,
                 "optim.{key} = {value}: must be a finite number, 0 or above"
+            );
+        }
+        if let Some(clip) = o.clip {
+            require!(
+                clip.is_finite() && clip > 0.0,
+                "optim.clip = {clip}: must be a finite number above 0; to clip nothing, leave it out"
             );
         }
         for beta in o.betas {
@@ -149,7 +266,7 @@ impl Config {
             let train = self.train_count();
             require!(
                 o.replacement || size <= train,
-                "optim.batch = {size}: there are only {train} training pairs; \
+                "optim.batch = {size}: there are only {train} training examples; \
                  draw with replacement, or set batch = \"full\""
             );
         }
@@ -165,12 +282,17 @@ impl Config {
             require!(every > 0, "{key}.every = 0: must be at least 1");
         }
         let s = &self.spectral;
-        let train = self.train_count();
-        let test = self.task.pairs() - train;
+        let (train, test) = self.evaluated();
+        let all = self.task.test_count();
+        require!(
+            (1..=all).contains(&test),
+            "eval.test = {test}: must be 1 to {all}, the number of test examples"
+        );
         require!(s.probe >= 2, "spectral.probe = {}: a covariance needs at least 2 rows", s.probe);
         require!(
             s.probe <= train.min(test),
-            "spectral.probe = {}: there are only {train} training and {test} test pairs",
+            "spectral.probe = {}: there are only {train} training and {test} test examples that are \
+             evaluated",
             s.probe
         );
         require!(!s.at.is_empty(), "spectral.at = []: name at least one activation");
@@ -192,6 +314,11 @@ impl Config {
             require!(
                 mixing.is_some() || norm.is_some() || labels.is_some(),
                 "[intervene]: it is empty; to do nothing, leave it out"
+            );
+            // What an intervention does is said of rows that are examples, and of answers that are symbols.
+            require!(
+                self.task.shape().is_none() || (mixing.is_none() && labels.is_none()),
+                "[intervene]: of mixing, norm and labels, a model of sequences knows norm only"
             );
             let mixing_time = mixing.iter().map(|m| ("mixing", m.from, m.until));
             let norm_time = norm.iter().map(|n| ("norm", n.from, n.until));
@@ -255,6 +382,19 @@ impl Config {
             ModelConfig::Mlp(c) => {
                 c.tokens.n_ctx() * c.d_model + c.n_layers * 2 * c.d_mlp + symbols
             }
+            ModelConfig::EncoderDecoder(c) => {
+                let (source, target) =
+                    self.task.shape().map_or((0, 0), |shape| (shape.source, shape.target));
+                let block = |keys: usize| 10 * c.d_model + 2 * c.d_mlp + c.n_heads * keys;
+                let cross = 6 * c.d_model + c.n_heads * source;
+                if c.encoder_layers == 0 {
+                    let longest = source + target;
+                    longest * c.decoder_layers * block(longest) + target * symbols
+                } else {
+                    source * (c.encoder_layers * block(source) + 2 * c.decoder_layers * c.d_model)
+                        + target * (c.decoder_layers * (block(target) + cross) + symbols)
+                }
+            }
         } as f64;
         // A parameter has a gradient and two moments.
         let bytes = 16.0 * self.parameters() as f64 + 8.0 * rows * per_row;
@@ -268,8 +408,8 @@ impl Config {
         Ok(())
     }
 
-    /// Number of training pairs.
+    /// Number of training examples.
     pub fn train_count(&self) -> usize {
-        train_count(self.task.pairs(), self.task.train_fraction())
+        self.task.train_count()
     }
 }

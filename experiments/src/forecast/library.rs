@@ -41,6 +41,8 @@ impl Subject {
         let op = match &config.task {
             TaskConfig::Modular(task) => toml::Value::try_from(task.op),
             TaskConfig::Permutation(task) => toml::Value::try_from(task.op),
+            TaskConfig::Collatz(task) => toml::Value::try_from(task.op),
+            TaskConfig::Gcd(_) => Ok("gcd".into()),
         };
         let op = op.ok().and_then(|op| Some(op.as_str()?.to_owned()));
         Subject {

@@ -15,12 +15,12 @@ pub mod mixing;
 pub mod norm;
 
 use crate::config::Config;
+use crate::data::{self, Model};
 use crate::seed::Seed;
-use crate::train::record_with;
 use anyhow::{Context, Result};
 use autograd::Tape;
 use mixing::Mixing;
-use models::{Edit, Purpose, Recorded};
+use models::{Edit, Purpose};
 use norm::NormRescaling;
 use std::path::Path;
 
@@ -55,16 +55,16 @@ impl Interventions {
     }
 
     /// Records the model as the step has it.
-    pub fn record(&mut self, config: &Config, purpose: Purpose, step: u64) -> Recorded {
+    pub fn record(&mut self, config: &Config, purpose: Purpose, step: u64) -> Model {
         match &mut self.mixing {
             Some(mixing) if mixing.acts(step) => {
                 let site = mixing.site().to_owned();
                 let mut apply = |tape: &mut Tape, z| mixing.record(tape, z);
-                record_with(config, purpose, Some(Edit { site: &site, apply: &mut apply }))
+                data::record(config, purpose, Some(Edit { site: &site, apply: &mut apply }))
             }
             mixing => {
                 mixing.iter_mut().for_each(Mixing::forget);
-                record_with(config, purpose, None)
+                data::record(config, purpose, None)
             }
         }
     }

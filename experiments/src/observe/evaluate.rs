@@ -1,23 +1,38 @@
-//! Evaluation on every training and every test pair.
+//! Evaluation on training and test examples.
 //!
-//! Pairs go through a forward-only recording in chunks of the probe's size, in the split's order; so
-//! the first chunk of either set *is* its fixed probe, and its spectra cost no extra forward pass.
+//! ```text
+//! train/loss, test/loss     the mean over all labels; of sequences with teacher forcing
+//! train/acc, test/acc       share of examples whose answer is right; of sequences, that greedy decoding
+//!                           writes exactly
+//! test/acc/even, odd        of even and of odd n
+//! test/acc/digit            of the targets' digits, as accuracy.rs counts them
+//! ```
+//! Pairs are evaluated on all training examples, sequences on the first thousand; on as many test examples as
+//! the config says.
+//!
+//! Examples go through a forward-only recording in chunks of the probe's size, in the split's order; so
+//! the first chunk of either set *is* its fixed probe, and its spectra cost no extra forward pass. Whether
+//! decoding writes a target the same pass tells (`Recorded::exact`), so only what is written instead has to
+//! be decoded, for its digits.
 
+use super::accuracy::{accuracy, until_end};
 use super::norms::{GROUPS, norm, norms};
 use super::spectra::Spectra;
-use crate::config::{Config, TaskConfig};
-use crate::tasks::{Split, Task};
-use crate::train::record;
+use crate::config::{Config, ModelConfig, TaskConfig};
+use crate::data::{Data, Examples, Model, record};
+use crate::tasks::sequences::{Packed, Sequences};
 use autograd::Tape;
-use models::{Positions, Purpose, Recorded};
+use models::{Decoder, Positions, Purpose, SequencePairs};
 
 /// A forward-only copy of the model, and what it measures.
 #[derive(Debug)]
 pub struct Evaluator {
-    model: Recorded,
+    model: Model,
     spectra: Spectra,
     chunk: usize,
-    modulus: Option<usize>, // of a task whose answers are a circle
+    evaluated: (usize, usize), // most examples of the training set, of the test set
+    modulus: Option<usize>,    // of a task whose answers are a circle
+    writer: Option<Writer>,    // of sequences
 }
 
 impl Evaluator {
@@ -25,52 +40,53 @@ impl Evaluator {
     pub fn new(config: &Config) -> Evaluator {
         let chunk = config.spectral.probe;
         let purpose = Purpose { capacity: chunk, training: false, positions: Positions::Last };
-        let model = record(config, purpose);
-        let spectra = Spectra::new(&model, &config.spectral.at);
+        let model = record(config, purpose, None);
+        let spectra = Spectra::new(&model.tape, &config.spectral.at);
         let modulus = match &config.task {
             TaskConfig::Modular(task) => Some(task.p),
-            TaskConfig::Permutation(_) => None,
+            _ => None,
         };
-        Evaluator { model, spectra, chunk, modulus }
+        let writer = Writer::new(config);
+        Evaluator { model, spectra, chunk, evaluated: config.evaluated(), modulus, writer }
     }
 
-    /// Loss and accuracy on both sets, every spectral reading of both probes, and the L2 norm of all
+    /// Losses and accuracies on both sets, every spectral reading of both probes, and the L2 norm of all
     /// parameters and of each group, as (key, value).
     ///
     /// # Errors
     /// A sentence, if an activation is not finite.
-    pub fn evaluate(
-        &mut self,
-        trained: &Tape,
-        task: &Task,
-        split: &Split,
-    ) -> Result<Vec<(String, f64)>, String> {
+    pub fn evaluate(&mut self, trained: &Tape, data: &Data) -> Result<Vec<(String, f64)>, String> {
         self.model.tape.copy_params_from(trained);
+        let (train, test) = (&data.split.train, &data.split.test);
+        let train = &train[..train.len().min(self.evaluated.0)];
+        let test = &test[..test.len().min(self.evaluated.1)];
         let mut log = Vec::new();
-        for (set, rows) in [("train", &split.train), ("test", &split.test)] {
-            let (mut loss, mut hits) = (0.0, 0);
-            let mut spectra = Vec::new();
+        for (set, rows) in [("train", train), ("test", test)] {
+            let (mut loss, mut labels, mut exact) = (0.0, 0, 0);
+            let (mut spectra, mut right) = (Vec::new(), Vec::new());
             for (i, chunk) in rows.chunks(self.chunk).enumerate() {
-                self.model.load(chunk, &task.pairs, &task.labels);
+                data.load(&mut self.model, chunk);
                 self.model.tape.forward();
-                let (chunk_loss, chunk_hits) = self.model.tape.loss_and_hits(self.model.loss);
-                loss += chunk_loss;
-                hits += chunk_hits;
+                let score = data.score(&self.model, chunk);
+                loss += score.loss;
+                labels += score.labels;
+                exact += score.exact;
                 if i == 0 {
-                    let sentence = |e| format!("the {set} probe: {e}");
-                    self.spectra.all(&self.model, set, &mut spectra).map_err(sentence)?;
-                    if let Some(p) = self.modulus.filter(|_| set == "train") {
-                        let answers: Vec<u32> =
-                            chunk.iter().map(|&row| task.labels[row as usize]).collect();
-                        self.spectra
-                            .fourier(&self.model, set, &answers, p, &mut spectra)
-                            .map_err(sentence)?;
-                    }
+                    self.probe(set, chunk, data, &mut spectra)
+                        .map_err(|e| format!("the {set} probe: {e}"))?;
+                }
+                if let Examples::Sequences(_, pairs) = &data.examples {
+                    right.extend(self.model.exact(chunk, pairs));
                 }
             }
-            let pairs = rows.len() as f64;
-            log.push((format!("{set}/loss"), loss / pairs));
-            log.push((format!("{set}/acc"), hits as f64 / pairs));
+            log.push((format!("{set}/loss"), loss / labels as f64));
+            log.push((format!("{set}/acc"), exact as f64 / rows.len() as f64));
+            if let (Some(writer), Examples::Sequences(table, pairs), "test") =
+                (&mut self.writer, &data.examples, set)
+            {
+                writer.copy_params_from(trained);
+                writer.figures(table, pairs, rows, &right, &mut log);
+            }
             log.append(&mut spectra);
         }
         log.push(("norm".to_string(), norm(trained)));
@@ -78,5 +94,137 @@ impl Evaluator {
             log.extend(norm.map(|norm| (format!("norm/{group}"), norm)));
         }
         Ok(log)
+    }
+
+    /// Every spectral reading of the active rows.
+    fn probe(
+        &mut self,
+        set: &str,
+        rows: &[u32],
+        data: &Data,
+        log: &mut Vec<(String, f64)>,
+    ) -> Result<(), kernels::spectrum::SpectrumError> {
+        let tape = &self.model.tape;
+        self.spectra.all(tape, set, log)?;
+        if let (Some(p), Examples::Pairs(task), "train") = (self.modulus, &data.examples, set) {
+            let answers: Vec<u32> = rows.iter().map(|&row| task.labels[row as usize]).collect();
+            self.spectra.fourier(tape, set, &answers, p, log)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says what a model of sequences writes.
+#[derive(Debug)]
+struct Writer {
+    decoder: Decoder,
+    task: TaskConfig,
+}
+
+impl Writer {
+    /// None for a model of pairs.
+    fn new(config: &Config) -> Option<Writer> {
+        let (ModelConfig::EncoderDecoder(model), Some(shape)) =
+            (&config.model, config.task.shape())
+        else {
+            return None;
+        };
+        let decoder = Decoder::new(model, shape, config.spectral.probe);
+        Some(Writer { decoder, task: config.task.clone() })
+    }
+
+    fn copy_params_from(&mut self, trained: &Tape) {
+        self.decoder.copy_params_from(trained);
+    }
+
+    /// Adds the accuracies of what is written for `rows`; `right` says which are written exactly.
+    fn figures(
+        &mut self,
+        table: &Sequences,
+        pairs: &SequencePairs,
+        rows: &[u32],
+        right: &[bool],
+        log: &mut Vec<(String, f64)>,
+    ) {
+        let eos = table.numerals.eos();
+        let wrong = rows.iter().zip(right).filter(|(_, right)| !**right).map(|(&row, _)| row);
+        let wrong: Vec<u32> = wrong.collect();
+        let instead = self.decoder.greedy(&wrong, &pairs.source, pairs.bos, eos);
+        let mut next = 0..;
+        let written: Packed = rows
+            .iter()
+            .zip(right)
+            .map(|(&row, right)| match right {
+                true => table.target.row(row as usize),
+                false => until_end(instead.row(next.next().expect("a row")), eos),
+            })
+            .collect();
+        for figure in accuracy(&self.task, table, rows, &written) {
+            let key = match figure.name.as_str() {
+                "exact/even" => "test/acc/even",
+                "exact/odd" => "test/acc/odd",
+                "digit" => "test/acc/digit",
+                _ => continue,
+            };
+            log.push((key.to_string(), figure.share.hits as f64 / figure.share.of as f64));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets::preset;
+    use crate::train::Trainer;
+
+    /// Counted by hand over what the decoder writes for every example, right or wrong, seven at a time.
+    #[test]
+    fn the_accuracies_are_those_of_decoding_every_example() {
+        let changes = [("eval.test".to_owned(), "333".to_owned())];
+        let text = preset("collatz-smoke").unwrap();
+        let config = Config::from_toml_with(text, "t", &changes).unwrap();
+        let mut trainer = Trainer::new(&config);
+        for step in 0..250 {
+            trainer.forward(step).unwrap();
+            trainer.update(step).unwrap();
+        }
+        let (tape, data) = (&trainer.model().tape, trainer.data());
+        let log = Evaluator::new(&config).evaluate(tape, data).unwrap();
+        let get = |key: &str| log.iter().find(|(k, _)| k == key).unwrap().1;
+
+        let Examples::Sequences(table, pairs) = &data.examples else { panic!() };
+        let ModelConfig::EncoderDecoder(model) = &config.model else { panic!() };
+        let mut decoder = Decoder::new(model, config.task.shape().unwrap(), 7);
+        decoder.copy_params_from(tape);
+        for (set, rows) in [("train", &data.split.train[..600]), ("test", &data.split.test[..333])]
+        {
+            let eos = table.numerals.eos();
+            let written = decoder.greedy(rows, &pairs.source, pairs.bos, eos);
+            let (mut exact, mut of, mut digits, mut all_digits) = ([0.0; 2], [0.0; 2], 0.0, 0.0);
+            for (i, &row) in rows.iter().enumerate() {
+                let parity = (row as usize + 1) % 2; // row 0 is n = 1
+                let target = table.target.row(row as usize);
+                let end = written.row(i as u32).iter().position(|&token| token == eos);
+                let written = &written.row(i as u32)[..end.unwrap_or(written.row(i as u32).len())];
+                of[parity] += 1.0;
+                exact[parity] += f64::from(u8::from(written == target));
+                let same = target.iter().zip(written).filter(|(a, b)| a == b).count();
+                digits += same as f64;
+                all_digits += target.len() as f64;
+            }
+            let close = |key: &str, expected: f64| {
+                assert!((get(&format!("{set}/{key}")) - expected).abs() < 1e-12, "{set}/{key}");
+            };
+            close("acc", (exact[0] + exact[1]) / rows.len() as f64);
+            if set == "test" {
+                close("acc/even", exact[0] / of[0]);
+                close("acc/odd", exact[1] / of[1]);
+                close("acc/digit", digits / all_digits);
+                assert!(
+                    exact[0] > 0.0 && exact[0] < of[0],
+                    "some are right, some wrong: {exact:?}"
+                );
+            }
+        }
     }
 }

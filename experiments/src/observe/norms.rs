@@ -1,10 +1,11 @@
 //! ‖θ‖, the L2 norm of all parameters, and of each group of them.
 //!
 //! ```text
-//! embed    embed.W_E, pos_embed.W_pos          ln        every LayerNorm's w and b
-//! attn     blocks.*.attn.*                     unembed   unembed.*
+//! embed    embed.W_E, pos_embed.W_pos                  ln        every LayerNorm's w and b
+//! attn     blocks.*.attn.*, blocks.*.cross_attn.*      unembed   unembed.*
 //! mlp      blocks.*.mlp.*, layers.*
 //! ```
+//! Those of an encoder and of a decoder are in one group.
 
 use autograd::Tape;
 use kernels::norm::squares;
@@ -16,10 +17,10 @@ pub const GROUPS: [&str; 5] = ["embed", "attn", "mlp", "ln", "unembed"];
 fn group(name: &str) -> usize {
     let of = |part: &str| name.contains(part);
     match name {
-        _ if name.starts_with("embed.") || name.starts_with("pos_embed.") => 0,
-        _ if of(".attn.") => 1,
-        _ if of(".mlp.") || name.starts_with("layers.") => 2,
         _ if name.starts_with("unembed.") => 4,
+        _ if of("embed.") => 0,
+        _ if of("attn.") => 1,
+        _ if of(".mlp.") || name.starts_with("layers.") => 2,
         _ => 3,
     }
 }
@@ -47,9 +48,13 @@ mod tests {
 
     #[test]
     fn every_parameter_is_in_the_group_that_its_name_says() {
-        for (experiment, expected) in
-            [("smoke", [2, 8, 4, 6, 2]), ("nanda", [2, 4, 2, 0, 1]), ("mlp", [1, 0, 2, 0, 1])]
-        {
+        for (experiment, expected) in [
+            ("smoke", [2, 8, 4, 6, 2]),
+            ("nanda", [2, 4, 2, 0, 1]),
+            ("mlp", [1, 0, 2, 0, 1]),
+            // Three attentions, two MLPs, norms before each of the five and behind both stacks.
+            ("collatz-smoke", [2, 24, 8, 14, 2]),
+        ] {
             let config = Config::from_toml(preset(experiment).unwrap(), experiment).unwrap();
             let trainer = Trainer::new(&config);
             let tape = &trainer.model().tape;

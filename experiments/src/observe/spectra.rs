@@ -7,9 +7,8 @@
 //! `fourier` (`fourier.rs`).
 
 use super::fourier::{LEADING, alignment};
-use autograd::Var;
+use autograd::{Rows, Tape, Var};
 use kernels::spectrum::{Centring, SpectrumError, SpectrumMeter};
-use models::Recorded;
 
 /// The hooks of one recording that are measured.
 #[derive(Debug)]
@@ -24,23 +23,30 @@ struct Hook {
     meter: SpectrumMeter,
 }
 
-impl Hook {
-    /// The activations of the active examples at the last position, row by row.
-    fn rows<'a>(&self, model: &'a Recorded) -> impl Iterator<Item = &'a [f32]> + use<'a> {
-        let (rows, cols) = model.tape.shape(self.var);
+/// How many rows stand before the next one that a probe reads: of pairs the last position of each example
+/// is read, of sequences every token.
+fn stride(tape: &Tape, x: Var) -> usize {
+    match tape.rows(x) {
+        Rows::Packed(..) => 1,
         // In a deeper model the earlier blocks are computed at every position.
-        let per_example = (rows / model.tape.examples()).max(1);
-        let all = model.tape.value(self.var).chunks_exact(per_example * cols);
-        all.map(move |example| &example[(per_example - 1) * cols..])
+        _ => (tape.shape(x).0 / tape.examples()).max(1),
     }
+}
 
-    /// Takes them in.
-    fn read(&mut self, model: &Recorded) -> Result<(), SpectrumError> {
+/// The rows of an activation that a probe reads.
+pub fn rows(tape: &Tape, x: Var) -> impl Iterator<Item = &[f32]> {
+    let (stride, cols) = (stride(tape, x), tape.shape(x).1);
+    tape.value(x).chunks_exact(stride * cols).map(move |rows| &rows[(stride - 1) * cols..])
+}
+
+impl Hook {
+    /// Takes in the active rows.
+    fn read(&mut self, tape: &Tape) -> Result<(), SpectrumError> {
         self.meter.clear();
-        if model.tape.shape(self.var).0 == model.tape.examples() {
-            return self.meter.push(model.tape.value(self.var));
+        if stride(tape, self.var) == 1 {
+            return self.meter.push(tape.value(self.var));
         }
-        self.rows(model).try_for_each(|row| self.meter.push(row))
+        rows(tape, self.var).try_for_each(|row| self.meter.push(row))
     }
 }
 
@@ -59,14 +65,14 @@ fn reading(set: &str, hook: &str, centring: Centring, what: &str) -> String {
 }
 
 impl Spectra {
-    /// Meters for the hooks `at` of `model`.
+    /// Meters for the hooks `at` of a model's tape.
     ///
     /// # Panics
     /// If the model has no such hook; the config's check knows them.
-    pub fn new(model: &Recorded, at: &[String]) -> Spectra {
+    pub fn new(tape: &Tape, at: &[String]) -> Spectra {
         let hook = |name: &String| {
-            let var = model.tape.find(name).unwrap_or_else(|| panic!("no hook {name}"));
-            let meter = SpectrumMeter::new(model.tape.shape(var).1);
+            let var = tape.find(name).unwrap_or_else(|| panic!("no hook {name}"));
+            let meter = SpectrumMeter::new(tape.shape(var).1);
             Hook { name: name.clone(), var, meter }
         };
         Spectra { hooks: at.iter().map(hook).collect() }
@@ -76,9 +82,9 @@ impl Spectra {
     ///
     /// # Errors
     /// If an activation is not finite.
-    pub fn first(&mut self, model: &Recorded) -> Result<f64, SpectrumError> {
+    pub fn first(&mut self, tape: &Tape) -> Result<f64, SpectrumError> {
         let hook = &mut self.hooks[0];
-        hook.read(model)?;
+        hook.read(tape)?;
         Ok(hook.meter.spectrum(Centring::Centred)?.normalised_entropy)
     }
 
@@ -88,12 +94,12 @@ impl Spectra {
     /// If an activation is not finite.
     pub fn all(
         &mut self,
-        model: &Recorded,
+        tape: &Tape,
         set: &str,
         log: &mut Vec<(String, f64)>,
     ) -> Result<(), SpectrumError> {
         for hook in &mut self.hooks {
-            hook.read(model)?;
+            hook.read(tape)?;
             for centring in [Centring::Centred, Centring::Uncentred] {
                 let spectrum = hook.meter.spectrum(centring)?;
                 log.push((key(set, &hook.name, centring), spectrum.normalised_entropy));
@@ -115,7 +121,7 @@ impl Spectra {
     /// If an inverse iteration does not converge (not seen so far).
     pub fn fourier(
         &mut self,
-        model: &Recorded,
+        tape: &Tape,
         set: &str,
         answers: &[u32],
         p: usize,
@@ -125,7 +131,7 @@ impl Spectra {
         let (values, vectors) = hook.meter.leading(Centring::Centred, LEADING)?;
         let dim = vectors.len() / values.len().max(1);
         let mut y = Vec::with_capacity(answers.len() * values.len());
-        for row in hook.rows(model) {
+        for row in rows(tape, hook.var) {
             let project =
                 |v: &[f64]| v.iter().zip(row).map(|(v, &z)| v * f64::from(z)).sum::<f64>();
             y.extend(vectors.chunks_exact(dim.max(1)).map(project));

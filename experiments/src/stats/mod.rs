@@ -24,7 +24,7 @@ mod proportion;
 pub use bootstrap::{BOOTSTRAP, Bootstrap, Estimate};
 pub use correlation::{kendall, pearson, spearman};
 pub use mann_whitney::{MannWhitney, Method, mann_whitney};
-pub use proportion::clopper_pearson;
+pub use proportion::{Share, clopper_pearson};
 
 /// The arithmetic mean; `None` of no values, or if one is not finite.
 pub fn mean(x: &[f64]) -> Option<f64> {

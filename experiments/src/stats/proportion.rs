@@ -3,7 +3,35 @@
 //!   lo = B⁻¹(α/2; k, n − k + 1),   0 at k = 0
 //!   hi = B⁻¹(1 − α/2; k + 1, n − k),   1 at k = n          B: the beta distribution's CDF
 
+use serde::Serialize;
 use statrs::distribution::{Beta, Continuous, ContinuousCDF};
+
+/// So many of so many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// How many are right.
+    pub hits: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl Share {
+    /// Counts one more.
+    pub fn count(&mut self, hit: bool) {
+        self.hits += usize::from(hit);
+        self.of += 1;
+    }
+
+    /// hits / of; None of none.
+    pub fn value(&self) -> Option<f64> {
+        (self.of > 0).then(|| self.hits as f64 / self.of as f64)
+    }
+
+    /// The 95 % Clopper–Pearson interval; None of none.
+    pub fn interval(&self) -> Option<[f64; 2]> {
+        clopper_pearson(self.hits, self.of, 0.95)
+    }
+}
 
 /// The interval [lo, hi] of the share behind `k` of `n`; `None` if n = 0, k > n, or `level` is not
 /// between 0 and 1.

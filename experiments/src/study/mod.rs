@@ -20,9 +20,7 @@ use crate::observe::evaluate::Evaluator;
 use crate::pool;
 use crate::record::{RESULTS, Results, Row};
 use crate::report::{self, page::whole};
-use crate::seed::Seed;
 use crate::sweep::line::{self, Line};
-use crate::tasks::{Task, split};
 use crate::train::Trainer;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -323,11 +321,10 @@ fn ms_per_step(config: &Config) -> Result<f64> {
             made += 1;
         }
         let of_step = begun.elapsed().as_secs_f64() / f64::from(made);
-        let task = Task::new(&config.task);
-        let split = split(&task, config.task.train_fraction(), Seed(config.seed));
         let mut evaluator = Evaluator::new(config);
         let begun = Instant::now();
-        evaluator.evaluate(&trainer.model().tape, &task, &split).map_err(anyhow::Error::msg)?;
+        let (tape, data) = (&trainer.model().tape, trainer.data());
+        evaluator.evaluate(tape, data).map_err(anyhow::Error::msg)?;
         let of_evaluation = begun.elapsed().as_secs_f64();
         Ok(1e3 * (of_step + of_evaluation / config.eval.every as f64))
     })?

@@ -2,9 +2,16 @@
 //!
 //! A task is finite, so it is a table. `pairs[i] = [a, b]` and `labels[i] = a ∘ b`; symbols and
 //! classes are numbered from 0. A split is a seeded shuffle of the table's row numbers.
+//!
+//! Where answers are sequences, `sequences.rs` has the table and its split.
 
+pub mod collatz;
+pub mod gcd;
+pub mod int2int;
 pub mod modular;
 pub mod permutation;
+pub mod samplers;
+pub mod sequences;
 
 use crate::config::TaskConfig;
 use crate::seed::{Seed, shuffle};
@@ -24,10 +31,14 @@ pub struct Task {
 
 impl Task {
     /// The table that a config asks for. The config must have passed `Config::validate`.
+    ///
+    /// # Panics
+    /// If the answers are sequences (see [`sequences::Sequences`]).
     pub fn new(config: &TaskConfig) -> Task {
         match config {
             TaskConfig::Modular(c) => modular::task(c.op, c.p),
             TaskConfig::Permutation(c) => permutation::task(c.n),
+            TaskConfig::Collatz(_) | TaskConfig::Gcd(_) => panic!("this task has sequences"),
         }
     }
 }

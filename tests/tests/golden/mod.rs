@@ -3,10 +3,13 @@
 //! `error = ‖ours − golden‖ / ‖golden‖`. Names, shapes and the formula of the full-size inputs are in
 //! `tests/golden/README.md`. Every stored number is widened to f64, which is exact.
 
-use autograd::optim::{AdamWConfig, Schedule};
+mod file;
+
+use autograd::optim::AdamWConfig;
+use file::{Tensor, norm, read_optim, relative, widen, widened};
 use models::config::{MlpConfig, OneLayerConfig};
 use models::{Purpose, Recorded, mlp, one_layer};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,18 +24,7 @@ pub enum Model {
     Mlp(MlpConfig),
 }
 
-/// A golden tensor, row major.
-pub struct Tensor {
-    pub shape: Vec<usize>,
-    pub values: Vec<f64>,
-}
-
 impl Tensor {
-    /// The relative error of `ours`.
-    pub fn error(&self, ours: &[f32]) -> f64 {
-        relative(&widened(ours), &self.values)
-    }
-
     /// A hook at its last position: the last slice along axis 1, along the queries of a pattern.
     pub fn at_last_position(&self, hook: &str) -> Tensor {
         let axis = if hook.ends_with("hook_pattern") { 2 } else { 1 };
@@ -159,17 +151,6 @@ impl Case {
     }
 }
 
-fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
-    let four = |b: &[u8]| <[u8; 4]>::try_from(b).expect("four bytes");
-    let eight = |b: &[u8]| <[u8; 8]>::try_from(b).expect("eight bytes");
-    match dtype {
-        Dtype::F32 => bytes.chunks(4).map(|b| f32::from_le_bytes(four(b)).into()).collect(),
-        Dtype::I32 => bytes.chunks(4).map(|b| i32::from_le_bytes(four(b)).into()).collect(),
-        Dtype::F64 => bytes.chunks(8).map(|b| f64::from_le_bytes(eight(b))).collect(),
-        other => panic!("a golden tensor is F32, I32 or F64, not {other:?}"),
-    }
-}
-
 fn read_model(mut json: Value) -> Model {
     let fields = json.as_object_mut().expect("the model is an object");
     let kind = fields.remove("kind").expect("a kind");
@@ -181,42 +162,6 @@ fn read_model(mut json: Value) -> Model {
         Some("mlp") => Model::Mlp(serde_json::from_value(json).expect("its fields")),
         _ => panic!("the model is a one_layer or an mlp, not {kind}"),
     }
-}
-
-fn read_optim(json: &Value, steps: usize) -> AdamWConfig {
-    let real = |value: &Value| value.as_f64().expect("a number");
-    let text = |value: &Value| value.as_str().expect("a string").to_owned();
-    AdamWConfig {
-        lr: real(&json["lr"]),
-        betas: (real(&json["betas"][0]), real(&json["betas"][1])),
-        eps: real(&json["eps"]),
-        weight_decay: real(&json["weight_decay"]),
-        no_decay: json["no_decay"].as_array().expect("a list").iter().map(text).collect(),
-        warmup: json["warmup"].as_u64().expect("a whole number"),
-        schedule: match text(&json["schedule"]).as_str() {
-            "constant" => Schedule::Constant,
-            "cosine" => Schedule::Cosine,
-            other => panic!("the schedule is constant or cosine, not {other}"),
-        },
-        steps: steps as u64,
-    }
-}
-
-fn widened(x: &[f32]) -> Vec<f64> {
-    x.iter().map(|&x| x.into()).collect()
-}
-
-fn norm(x: &[f64]) -> f64 {
-    x.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-/// ‖ours − gold‖ / ‖gold‖; infinite where the lengths differ.
-fn relative(ours: &[f64], gold: &[f64]) -> f64 {
-    if ours.len() != gold.len() {
-        return f64::INFINITY;
-    }
-    let difference: Vec<f64> = ours.iter().zip(gold).map(|(a, b)| a - b).collect();
-    norm(&difference) / norm(gold)
 }
 
 /// The starting values of a full-size parameter.

@@ -1,0 +1,280 @@
+//! Sequence tasks: numbers in, a number out, written as digits in a base b.
+//!
+//! ```text
+//! symbol      0 … b−1     b       b+1     b+2
+//! is          a digit     PAD     BOS     EOS
+//! source      digits of n; of two numbers: digits of a, BOS, digits of b
+//! target      digits of the answer
+//! ```
+//!
+//! A source has neither BOS in front nor EOS behind. The paper prints the source of a pair,
+//! [digits(a), BOS, digits(b)] (arXiv:2604.13082), which has neither; and what an encoder's states are
+//! averaged over is then the digits alone. Nor does the table hold what teacher forcing adds to a
+//! target: the decoder reads BOS and the digits, and learns the digits and EOS. Loading a batch does
+//! that, as it does the padding: rows are packed here, one after the other.
+//!
+//! Row numbers are the examples, as in a `Task` of pairs, and depend neither on base nor on order: two
+//! runs of one seed have the same test set in any base.
+
+use super::{Split, collatz, gcd};
+use crate::config::TaskConfig;
+use crate::config::sequence::{DigitOrder, TrainSet};
+use crate::seed::{Seed, shuffle};
+
+/// The longest sequence, with what teacher forcing adds to it (arXiv:2604.13082).
+pub const MAX_LENGTH: usize = 64;
+
+/// How a number becomes tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numerals {
+    base: u32,
+    order: DigitOrder,
+}
+
+impl Numerals {
+    /// Digits in this base, which is at least 2, in this order.
+    pub fn new(base: u32, order: DigitOrder) -> Numerals {
+        Numerals { base, order }
+    }
+
+    /// The base: the digits are 0 to base − 1.
+    pub fn base(&self) -> u32 {
+        self.base
+    }
+
+    /// Which digit comes first.
+    pub fn order(&self) -> DigitOrder {
+        self.order
+    }
+
+    /// The token that fills a row up.
+    pub fn pad(&self) -> u32 {
+        self.base
+    }
+
+    /// The token before a target, and between two numbers.
+    pub fn bos(&self) -> u32 {
+        self.base + 1
+    }
+
+    /// The token behind a target.
+    pub fn eos(&self) -> u32 {
+        self.base + 2
+    }
+
+    /// Number of different tokens: b + 3.
+    pub fn symbols(&self) -> usize {
+        self.base as usize + 3
+    }
+
+    /// How many digits n has; 0 has one.
+    pub fn length(&self, n: u64) -> usize {
+        let base = u64::from(self.base);
+        1 + std::iter::successors(Some(n / base), |rest| Some(rest / base))
+            .take_while(|&rest| rest > 0)
+            .count()
+    }
+
+    /// Appends the digits of n.
+    ///
+    /// ```
+    /// use experiments::config::sequence::DigitOrder::{LeastSignificant, MostSignificant};
+    /// use experiments::tasks::sequences::Numerals;
+    /// let digits = |order| {
+    ///     let mut digits = Vec::new();
+    ///     Numerals::new(8, order).write(1025, &mut digits);
+    ///     digits
+    /// };
+    /// assert_eq!(digits(MostSignificant), [2, 0, 0, 1]); // 2·512 + 1
+    /// assert_eq!(digits(LeastSignificant), [1, 0, 0, 2]);
+    /// ```
+    pub fn write(&self, mut n: u64, to: &mut Vec<u32>) {
+        let (base, begin) = (u64::from(self.base), to.len());
+        loop {
+            to.push((n % base) as u32);
+            n /= base;
+            if n == 0 {
+                break;
+            }
+        }
+        if self.order == DigitOrder::MostSignificant {
+            to[begin..].reverse();
+        }
+    }
+
+    /// The number that these digits are. None if there are none, if one of the tokens is not a digit,
+    /// or past 64 bits.
+    pub fn read(&self, digits: &[u32]) -> Option<u64> {
+        let add = |n: u64, &digit: &u32| {
+            let digit = Some(digit).filter(|&digit| digit < self.base)?;
+            n.checked_mul(self.base.into())?.checked_add(digit.into())
+        };
+        match self.order {
+            _ if digits.is_empty() => None,
+            DigitOrder::MostSignificant => digits.iter().try_fold(0, add),
+            DigitOrder::LeastSignificant => digits.iter().rev().try_fold(0, add),
+        }
+    }
+}
+
+/// Rows of different length, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    tokens: Vec<u32>,
+    offsets: Vec<u32>, // (rows + 1): row i is tokens[offsets[i]..offsets[i + 1]]
+}
+
+impl Default for Packed {
+    fn default() -> Packed {
+        Packed { tokens: Vec::new(), offsets: vec![0] }
+    }
+}
+
+impl Packed {
+    /// Appends a row that `write` appends to the tokens.
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u32>)) {
+        write(&mut self.tokens);
+        self.offsets.push(u32::try_from(self.tokens.len()).expect("fewer than 2³² tokens"));
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// The tokens of row i.
+    pub fn row(&self, i: usize) -> &[u32] {
+        &self.tokens[self.offsets[i] as usize..self.offsets[i + 1] as usize]
+    }
+
+    /// Every row, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        self.offsets.windows(2).map(|ends| &self.tokens[ends[0] as usize..ends[1] as usize])
+    }
+
+    /// Tokens of the longest row; 0 if there is none.
+    pub fn longest(&self) -> usize {
+        self.iter().map(<[u32]>::len).max().unwrap_or(0)
+    }
+}
+
+impl<'a> FromIterator<&'a [u32]> for Packed {
+    fn from_iter<I: IntoIterator<Item = &'a [u32]>>(rows: I) -> Packed {
+        let mut packed = Packed::default();
+        rows.into_iter().for_each(|row| packed.push(|to| to.extend_from_slice(row)));
+        packed
+    }
+}
+
+/// A finite task whose examples are sequences, written out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequences {
+    /// How its numbers are written.
+    pub numerals: Numerals,
+    /// What the encoder reads, row by row.
+    pub source: Packed,
+    /// The digits of the answers, row by row.
+    pub target: Packed,
+}
+
+impl Sequences {
+    /// The table that a config asks for. The config must have passed `Config::validate`.
+    ///
+    /// # Panics
+    /// If the task is one of pairs (see [`super::Task`]).
+    pub fn new(config: &TaskConfig) -> Sequences {
+        match config {
+            TaskConfig::Collatz(c) => collatz::sequences(c),
+            TaskConfig::Gcd(c) => gcd::sequences(c),
+            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => panic!("this task has pairs"),
+        }
+    }
+
+    /// A table without rows.
+    pub fn empty(numerals: Numerals) -> Sequences {
+        Sequences { numerals, source: Packed::default(), target: Packed::default() }
+    }
+
+    /// Number of examples.
+    pub fn rows(&self) -> usize {
+        self.source.rows()
+    }
+}
+
+/// Splits `rows` examples by a seeded shuffle (stream "split"): the first `test` are tested, and all
+/// others trained on, or the first so many of them. So the test set is the same for every `train`.
+///
+/// # Panics
+/// If there are not so many; `Config::validate` knows.
+pub fn split(rows: usize, test: usize, train: TrainSet, seed: Seed) -> Split {
+    let mut all: Vec<u32> = (0..rows as u32).collect();
+    shuffle(&mut seed.stream("split", 0), &mut all);
+    let mut others = all.split_off(test);
+    if let TrainSet::Fixed(count) = train {
+        assert!(count <= others.len(), "{count} of {} rows", others.len());
+        others.truncate(count);
+    }
+    Split { train: others, test: all }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use DigitOrder::{LeastSignificant, MostSignificant};
+
+    #[test]
+    fn digits_are_those_of_the_standard_library() {
+        // Bases 2, 8, 10 and 16 have a formatter that is not ours.
+        for n in (0..2000).chain([u64::MAX - 1, u64::MAX]) {
+            for (base, text) in [
+                (2, format!("{n:b}")),
+                (8, format!("{n:o}")),
+                (10, n.to_string()),
+                (16, format!("{n:x}")),
+            ] {
+                let mut digits = Vec::new();
+                let numerals = Numerals::new(base, MostSignificant);
+                numerals.write(n, &mut digits);
+                assert!(text.chars().map(|c| c.to_digit(16).unwrap()).eq(digits.iter().copied()));
+                assert_eq!(numerals.length(n), text.len());
+                assert_eq!(numerals.read(&digits), Some(n));
+                digits.reverse();
+                assert_eq!(Numerals::new(base, LeastSignificant).read(&digits), Some(n));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_none() {
+        let octal = Numerals::new(8, MostSignificant);
+        for tokens in [&[][..], &[1, 8], &[octal.eos()], &[octal.pad(), 1]] {
+            assert_eq!(octal.read(tokens), None, "{tokens:?}");
+        }
+        assert_eq!(octal.read(&[7; 21]), Some((1 << 63) - 1));
+        assert_eq!(octal.read(&[7; 22]), None, "66 bits");
+        assert_eq!(octal.symbols(), 11);
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were_packed() {
+        let rows = [&[1, 2, 3][..], &[], &[4]];
+        let packed: Packed = rows.into_iter().collect();
+        assert_eq!((packed.rows(), packed.longest()), (3, 3));
+        assert!(packed.iter().eq(rows));
+        assert!((0..3).all(|i| packed.row(i) == rows[i]));
+        assert_eq!((Packed::default().rows(), Packed::default().longest()), (0, 0));
+    }
+
+    #[test]
+    fn the_test_set_is_the_same_for_every_train_set() {
+        let online = split(10_000, 5000, TrainSet::Online, Seed(3));
+        let fixed = split(10_000, 5000, TrainSet::Fixed(1000), Seed(3));
+        assert_eq!((online.train.len(), fixed.train.len()), (5000, 1000));
+        assert_eq!(online.test, fixed.test);
+        assert_eq!(online.train[..1000], fixed.train);
+        let mut all = [online.train, online.test].concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..10_000));
+        assert_ne!(fixed.test, split(10_000, 5000, TrainSet::Fixed(1000), Seed(4)).test);
+    }
+}
