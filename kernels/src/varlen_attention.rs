@@ -73,14 +73,16 @@ impl Shape {
     }
 }
 
-/// Heads that are computed side by side: numbers `first` to `first + count`.
+/// Sixteen heads that are computed side by side, from number `first` on; beyond the last head of all, lanes
+/// repeat the first of the sixteen and are not stored.
 struct Heads {
-    s: Shape,
     first: usize,
     count: usize,
-    /// Where each head's slice of its first key begins.
-    at: [usize; LANES],
-    /// How many keys it sees; 0 for lanes without a head.
+    /// Where each head's slice of its query begins, of its first key and of its last key.
+    query: [usize; LANES],
+    key: [usize; LANES],
+    last: [usize; LANES],
+    /// How many keys it sees.
     seen: [usize; LANES],
     /// The most of them.
     most: usize,
@@ -89,43 +91,49 @@ struct Heads {
 impl Heads {
     #[inline(always)]
     fn new(s: Shape, pairs: &[[u32; 2]], first: usize) -> Heads {
-        let count = LANES.min(pairs.len() * s.h - first);
-        let (mut at, mut seen, mut most) = ([0; LANES], [0; LANES], 0);
-        let (mut query, mut head) = (first / s.h, first % s.h);
-        for (at, seen) in at.iter_mut().zip(&mut seen).take(count) {
-            let [first, keys] = pairs[query];
-            (*at, *seen) = (first as usize * s.d() + head * s.e, keys as usize);
-            most = most.max(*seen);
-            head += 1;
-            if head == s.h {
-                (query, head) = (query + 1, 0);
+        let (count, d) = (LANES.min(pairs.len() * s.h - first), s.d());
+        let [mut query, mut key, mut last, mut seen] = [[0; LANES]; 4];
+        let (mut most, mut row, mut head) = (0, first / s.h, first % s.h);
+        for lane in 0..LANES {
+            if lane < count {
+                let [first_key, keys] = pairs[row].map(|x| x as usize);
+                query[lane] = (first + lane) * s.e;
+                key[lane] = first_key * d + head * s.e;
+                last[lane] = key[lane] + (keys - 1) * d;
+                seen[lane] = keys;
+                most = most.max(keys);
+                head += 1;
+                if head == s.h {
+                    (row, head) = (row + 1, 0);
+                }
+            } else {
+                (query[lane], key[lane], last[lane]) = (query[0], key[0], last[0]);
             }
         }
-        Heads { s, first, count, at, seen, most }
+        Heads { first, count, query, key, last, seen, most }
     }
 
-    /// Whether each head sees key i.
+    /// How many keys each head sees, as a vector.
     #[inline(always)]
-    fn sees(&self, i: usize) -> f32x16 {
-        f32x16::splat(i as f32).simd_lt(f32x16::new(self.seen.map(|seen| seen as f32)))
+    fn counts(&self) -> f32x16 {
+        f32x16::new(self.seen.map(|seen| seen as u32 as f32))
     }
 
     /// The dot products of each head's slice of x, a query's, with that of its key i.
     #[inline(always)]
-    fn dots<const V: usize>(&self, i: usize, x: &[f32], keys: &[f32]) -> f32x16 {
-        let Shape { e, .. } = self.s;
+    fn dots<const V: usize>(&self, s: Shape, i: usize, x: &[f32], keys: &[f32]) -> f32x16 {
+        let (e, step) = (s.e, i * s.d());
         let mut sums = [f32x16::ZERO; LANES];
-        for lane in 0..self.count {
-            let key = self.at[lane] + i.min(self.seen[lane] - 1) * self.s.d();
-            let (x, key) = (&x[(self.first + lane) * e..][..e], &keys[key..][..e]);
-            sums[lane] = dot_lanes::<V>(e, x, key);
+        for lane in 0..LANES {
+            let key = (self.key[lane] + step).min(self.last[lane]);
+            sums[lane] = dot_lanes::<V>(e, &x[self.query[lane]..][..e], &keys[key..][..e]);
         }
         fold::sums(&sums)
     }
 
     /// Lane, its number through all heads, and where its keys begin.
     fn lanes(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        (0..self.count).map(|lane| (lane, self.first + lane, self.at[lane]))
+        (0..self.count).map(|lane| (lane, self.first + lane, self.key[lane]))
     }
 }
 
@@ -172,9 +180,11 @@ fn forward<const V: usize>(
     for first in (0..pairs.len() * h).step_by(LANES) {
         let heads = Heads::new(s, pairs, first);
         let (scores, _) = scores.split_at_mut(heads.most);
+        let counts = heads.counts();
         for (i, score) in scores.iter_mut().enumerate() {
-            let all = heads.dots::<V>(i, q, k);
-            *score = heads.sees(i).select(all, f32x16::splat(f32::NEG_INFINITY)).to_array();
+            let (all, seen) =
+                (heads.dots::<V>(s, i, q, k), f32x16::splat(i as f32).simd_lt(counts));
+            *score = seen.select(all, f32x16::splat(f32::NEG_INFINITY)).to_array();
         }
         softmax_each(scores, scale);
         for (lane, n, at) in heads.lanes() {
@@ -307,28 +317,17 @@ impl<'a> Part<'a> {
     fn run<const V: usize>(self) {
         let Part { q, k, v, p, dz, pairs, first_key, dq, dk, dv, write, s } = self;
         let (Shape { h, e, max_keys }, d) = (s, s.d());
-        let (scale, origin) = (f32x16::splat(s.scale()), first_key * d);
-        let (mut ds, mut weights) = ([[0.0; LANES]; MAX_KEYS], [[0.0; LANES]; MAX_KEYS]);
+        let (scale, origin) = (s.scale(), first_key * d);
+        let mut dp = [[0.0; LANES]; MAX_KEYS]; // of each key, a head in each lane
         let mut ready = [0; 2]; // so many elements of dk and dv may be added to
         for first in (0..pairs.len() * h).step_by(LANES) {
             let heads = Heads::new(s, pairs, first);
-            let (ds, _) = ds.split_at_mut(heads.most);
-            let (weights, _) = weights.split_at_mut(heads.most);
-            let mut mean = f32x16::ZERO;
-            for (i, (dp, weights)) in ds.iter_mut().zip(&mut *weights).enumerate() {
-                for (lane, n, _) in heads.lanes() {
-                    weights[lane] = p[n * max_keys + i];
-                }
-                let all = heads.dots::<V>(i, dz, v);
-                let seen = heads.sees(i).select(all, f32x16::ZERO);
-                mean = f32x16::new(*weights).mul_add(seen, mean);
-                *dp = seen.to_array();
+            let (dp, _) = dp.split_at_mut(heads.most);
+            for (i, dp) in dp.iter_mut().enumerate() {
+                *dp = heads.dots::<V>(s, i, dz, v).to_array();
             }
-            for (ds, weights) in ds.iter_mut().zip(&*weights) {
-                *ds = (f32x16::new(*weights) * (f32x16::new(*ds) - mean) * scale).to_array();
-            }
-            let end = heads.lanes().map(|(lane, _, at)| at - at % d + heads.seen[lane] * d).max();
-            let end = end.unwrap_or(origin) - origin;
+            // The end of the row of the last key that one of them sees.
+            let end = heads.last.iter().max().map_or(origin, |last| last - last % d + d) - origin;
             for ((dx, write), ready) in [&mut *dk, dv].into_iter().zip(&write[1..]).zip(&mut ready)
             {
                 if *write == Write::Set && end > *ready {
@@ -339,11 +338,14 @@ impl<'a> Part<'a> {
             for (lane, n, at) in heads.lanes() {
                 let (q, dz) = (&q[n * e..][..e], &dz[n * e..][..e]);
                 let dq = &mut dq[n * e..][..e];
+                let weights = p[n * max_keys..][..heads.seen[lane]].iter().zip(&*dp);
+                let weights = weights.map(|(&weight, dp)| (weight, dp[lane]));
+                let mean = weights.clone().fold(0.0, |mean: f32, (p, dp)| p.mul_add(dp, mean));
                 let (q_here, dz_here) = (vectors_or_none::<V>(q), vectors_or_none::<V>(dz));
                 let mut sums =
                     if write[0] == Write::Add { vectors_or_none(dq) } else { [f32x16::ZERO; V] };
-                for i in 0..heads.seen[lane] {
-                    let (ds, weight, key) = (ds[i][lane], weights[i][lane], at + i * d);
+                for (i, (weight, dp)) in weights.enumerate() {
+                    let (ds, key) = (weight * (dp - mean) * scale, at + i * d);
                     let k = &k[key..][..e];
                     let (dk, dv) = (&mut dk[key - origin..][..e], &mut dv[key - origin..][..e]);
                     if V > 0 {

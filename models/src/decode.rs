@@ -121,11 +121,7 @@ impl Decoder {
         for i in 0..self.places {
             tape.set_examples(active.len());
             let at = |example: usize| (example * self.places) as u32;
-            write(
-                tape,
-                self.token,
-                active.iter().map(|&a| (i * shape.d_vocab) as u32 + read[a][i]),
-            );
+            write(tape, self.token, active.iter().map(|&a| shape.row(i, read[a][i])));
             write(tape, self.place, active.iter().map(|&a| at(a) + i as u32));
             write(tape, self.seen, active.iter().flat_map(|&a| [at(a), i as u32 + 1]));
             if let Some((_, cross)) = self.source {

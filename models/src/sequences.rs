@@ -109,6 +109,19 @@ pub struct SequenceShape {
     pub target: usize,
 }
 
+impl SequenceShape {
+    /// The row of a token at a position in the table of unique rows: those of position i follow those of
+    /// position i − 1.
+    ///
+    /// # Panics
+    /// If the vocabulary has no such token.
+    pub(crate) fn row(self, position: usize, token: u32) -> u32 {
+        let d_vocab = self.d_vocab as u32;
+        assert!(token < d_vocab, "token {token} at position {position}: a vocabulary of {d_vocab}");
+        position as u32 * d_vocab + token
+    }
+}
+
 /// A stream whose tokens attend to each other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -158,19 +171,14 @@ pub(crate) enum Kind {
     },
 }
 
-/// Writes the table row of each token: tokens of position i follow those of position i − 1.
+/// Writes the row of each token in the table of unique rows.
 pub(crate) fn write_every(
     list: &mut [u32],
-    d_vocab: usize,
+    shape: SequenceShape,
     sequences: impl Iterator<Item = impl Iterator<Item = u32>>,
 ) {
-    let rows = sequences.flat_map(|sequence| {
-        sequence.enumerate().map(|(i, token)| {
-            let bound = d_vocab as u32;
-            assert!(token < bound, "token {token} at position {i}: a vocabulary of {d_vocab}");
-            i as u32 * bound + token
-        })
-    });
+    let rows =
+        sequences.flat_map(|sequence| sequence.enumerate().map(|(i, token)| shape.row(i, token)));
     list.iter_mut().zip(rows).for_each(|(to, row)| *to = row);
 }
 
@@ -200,7 +208,7 @@ pub(crate) fn load_source(
     source: &Packed,
 ) {
     let sequences = rows.iter().map(|&row| source.row(row).iter().copied());
-    write_every(tape.entries_mut(span.every), shape.d_vocab, sequences);
+    write_every(tape.entries_mut(span.every), shape, sequences);
     let lengths = rows.iter().map(|&row| source.row(row).len());
     write_seen(tape.entries_mut(span.seen), false, lengths.map(|t| (t, t)));
 }
@@ -283,7 +291,7 @@ impl SequenceInputs {
                     load_source(tape, span, shape, rows, &pairs.source);
                 }
                 let sequences = rows.iter().map(|&row| pairs.shifted(row));
-                write_every(tape.entries_mut(decoder.every), shape.d_vocab, sequences);
+                write_every(tape.entries_mut(decoder.every), shape, sequences);
                 write_seen(tape.entries_mut(decoder.seen), true, lengths().map(|(_, t)| (t, t)));
                 write_seen(tape.entries_mut(cross), false, lengths().map(|(s, t)| (t, s)));
             }
@@ -292,7 +300,7 @@ impl SequenceInputs {
                 let sequences = rows
                     .iter()
                     .map(|&row| pairs.source.row(row).iter().copied().chain(pairs.shifted(row)));
-                write_every(tape.entries_mut(joint.every), shape.d_vocab, sequences);
+                write_every(tape.entries_mut(joint.every), shape, sequences);
                 let joints = lengths().map(|(s, t)| (s + t, s + t));
                 write_seen(tape.entries_mut(joint.seen), true, joints);
                 let reads = lengths().map(|(s, t)| (t, s + t));
