@@ -28,7 +28,7 @@ use crate::pool;
 use crate::run::meta::Meta;
 use crate::run::{check_writable, write_whole};
 use crate::train::Trainer;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use check::{TOLERANCE, Worst};
 use measure::{Bandwidth, Times};
 use rows::Row;
