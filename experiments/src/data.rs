@@ -100,7 +100,7 @@ impl Data {
         }
         let ended = |digits: &[u32]| [digits, &[table.numerals.eos()]].concat();
         let pairs = SequencePairs {
-            source: table.source.iter().collect(),
+            source: table.source.clone(),
             target: table.target.iter().map(ended).collect(),
             bos: table.numerals.bos(),
         };

@@ -22,15 +22,13 @@ impl Default for Packed {
 }
 
 impl Packed {
-    /// No sequences.
-    pub fn new() -> Packed {
-        Packed::default()
-    }
-
-    /// Adds a sequence.
-    pub fn push(&mut self, sequence: &[u32]) {
-        self.tokens.extend_from_slice(sequence);
-        self.starts.push(self.tokens.len() as u32);
+    /// Adds the sequence that `write` appends to the tokens.
+    ///
+    /// # Panics
+    /// If there are 2³² tokens then.
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u32>)) {
+        write(&mut self.tokens);
+        self.starts.push(u32::try_from(self.tokens.len()).expect("fewer than 2³² tokens"));
     }
 
     /// The number of sequences.
@@ -51,6 +49,11 @@ impl Packed {
         &self.tokens[self.span(row)]
     }
 
+    /// Every sequence, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        self.starts.windows(2).map(|ends| &self.tokens[ends[0] as usize..ends[1] as usize])
+    }
+
     /// Where the tokens of a sequence stand among those of all: the rows of a table with a row for each
     /// token, such as a frozen encoder's outputs.
     ///
@@ -65,16 +68,18 @@ impl Packed {
         self.tokens.len()
     }
 
-    /// The length of the longest sequence.
+    /// The length of the longest sequence; 0 if there is none.
     pub fn longest(&self) -> usize {
-        self.starts.windows(2).map(|span| (span[1] - span[0]) as usize).max().unwrap_or(0)
+        self.iter().map(<[u32]>::len).max().unwrap_or(0)
     }
 }
 
 impl<S: AsRef<[u32]>> FromIterator<S> for Packed {
     fn from_iter<I: IntoIterator<Item = S>>(sequences: I) -> Packed {
-        let mut packed = Packed::new();
-        sequences.into_iter().for_each(|sequence| packed.push(sequence.as_ref()));
+        let mut packed = Packed::default();
+        for sequence in sequences {
+            packed.push(|to| to.extend_from_slice(sequence.as_ref()));
+        }
         packed
     }
 }
@@ -336,5 +341,20 @@ impl<I> Recorded<I> {
             // No short circuit: every label is taken.
             hits.by_ref().take(pairs.target.row(row).len()).fold(true, |all, hit| all & hit)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_were_packed() {
+        let rows = [&[1, 2, 3][..], &[], &[4]];
+        let packed: Packed = rows.into_iter().collect();
+        assert_eq!((packed.len(), packed.longest()), (3, 3));
+        assert!(packed.iter().eq(rows));
+        assert!((0..3).all(|i| packed.row(i) == rows[i as usize]));
+        assert_eq!((Packed::default().len(), Packed::default().longest()), (0, 0));
     }
 }

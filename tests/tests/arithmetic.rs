@@ -8,7 +8,8 @@ use experiments::config::sequence::{
 use experiments::observe::accuracy::{accuracy, dump, figures_csv};
 use experiments::seed::{Seed, below};
 use experiments::tasks::int2int;
-use experiments::tasks::sequences::{Numerals, Packed, Sequences, split};
+use experiments::tasks::sequences::{Numerals, Sequences, split};
+use models::Packed;
 use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
@@ -51,10 +52,10 @@ proptest! {
         let other = Numerals::new(table.numerals.base(), MostSignificant);
         prop_assert_eq!(int2int::write(&int2int::read(&text, other).unwrap(), &all), text);
         for (i, (source, target)) in rows.iter().enumerate() {
-            let integers = read.source.row(i).split(|&t| t == read.numerals.bos());
+            let integers = read.source.row(i as u32).split(|&t| t == read.numerals.bos());
             let integers: Vec<_> = integers.map(|digits| read.numerals.read(digits).unwrap()).collect();
             prop_assert_eq!(&integers, source);
-            prop_assert_eq!(read.numerals.read(read.target.row(i)), Some(*target));
+            prop_assert_eq!(read.numerals.read(read.target.row(i as u32)), Some(*target));
         }
     }
 
@@ -71,7 +72,7 @@ fn predictions(table: &Sequences, rows: &[u32]) -> Packed {
     for &row in rows {
         all.push(|to| {
             let begin = to.len();
-            to.extend_from_slice(table.target.row(row as usize));
+            to.extend_from_slice(table.target.row(row));
             let digits = to.len() - begin;
             match below(&mut rng, 8) {
                 0 => to[begin + below(&mut rng, digits)] = 0,

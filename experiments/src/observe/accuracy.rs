@@ -16,8 +16,9 @@
 
 use crate::config::TaskConfig;
 use crate::stats::Share;
-use crate::tasks::sequences::{Packed, Sequences};
+use crate::tasks::sequences::Sequences;
 use crate::tasks::{collatz, gcd};
+use models::Packed;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -45,13 +46,13 @@ pub fn accuracy(
     rows: &[u32],
     predictions: &Packed,
 ) -> Vec<Figure> {
-    assert_eq!(predictions.rows(), rows.len(), "a prediction a row");
+    assert_eq!(predictions.len(), rows.len(), "a prediction a row");
     // By rank, which puts them in order, and name.
     let mut figures = BTreeMap::<(usize, u64, String), Share>::new();
     for (&row, prediction) in rows.iter().zip(predictions.iter()) {
-        let target = table.target.row(row as usize);
+        let target = table.target.row(row);
         let exact = prediction == target;
-        for group in groups(config, table, row as usize) {
+        for group in groups(config, table, row) {
             figures.entry(group).or_default().count(exact);
         }
         let digits = figures.entry((2, 0, "digit".to_string())).or_default();
@@ -63,12 +64,12 @@ pub fn accuracy(
 }
 
 /// The groups that a row is in.
-fn groups(config: &TaskConfig, table: &Sequences, row: usize) -> Vec<(usize, u64, String)> {
+fn groups(config: &TaskConfig, table: &Sequences, row: u32) -> Vec<(usize, u64, String)> {
     let answer = table.numerals.read(table.target.row(row)).expect("a target is a number");
     let mut groups = vec![(0, 0, "exact".to_string())];
     match config {
         TaskConfig::Collatz(c) => {
-            let n = collatz::number(row);
+            let n = collatz::number(row as usize);
             let parity = if n.is_multiple_of(2) { "even" } else { "odd" };
             groups.push((1, n % 2, format!("exact/{parity}")));
             let carries = collatz::carries(c.op, c.iterations, c.base, n);
@@ -100,13 +101,12 @@ pub fn figures_csv(figures: &[Figure]) -> String {
 /// # Panics
 /// As [`accuracy`].
 pub fn dump(config: &TaskConfig, table: &Sequences, rows: &[u32], predictions: &Packed) -> String {
-    assert_eq!(predictions.rows(), rows.len(), "a prediction a row");
+    assert_eq!(predictions.len(), rows.len(), "a prediction a row");
     let mut text = "n,source,target,prediction\n".to_string();
     for (&row, prediction) in rows.iter().zip(predictions.iter()) {
-        let row = row as usize;
         let n = match config {
-            TaskConfig::Collatz(_) => words(&[collatz::number(row)]),
-            TaskConfig::Gcd(c) => words(&gcd::pair(c, row)),
+            TaskConfig::Collatz(_) => words(&[collatz::number(row as usize)]),
+            TaskConfig::Gcd(c) => words(&gcd::pair(c, row as usize)),
             TaskConfig::Modular(_) | TaskConfig::Permutation(_) => panic!("this task has pairs"),
         };
         let [source, target] = [&table.source, &table.target].map(|packed| words(packed.row(row)));

@@ -20,9 +20,9 @@ use super::norms::{GROUPS, norm, norms};
 use super::spectra::Spectra;
 use crate::config::{Config, ModelConfig, TaskConfig};
 use crate::data::{Data, Examples, Model, record};
-use crate::tasks::sequences::{Packed, Sequences};
+use crate::tasks::sequences::Sequences;
 use autograd::Tape;
-use models::{Decoder, Positions, Purpose, SequencePairs};
+use models::{Decoder, Packed, Positions, Purpose, SequencePairs};
 
 /// A forward-only copy of the model, and what it measures.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Writer {
             .iter()
             .zip(right)
             .map(|(&row, right)| match right {
-                true => table.target.row(row as usize),
+                true => table.target.row(row),
                 false => until_end(instead.row(next.next().expect("a row")), eos),
             })
             .collect();
@@ -203,7 +203,7 @@ mod tests {
             let (mut exact, mut of, mut digits, mut all_digits) = ([0.0; 2], [0.0; 2], 0.0, 0.0);
             for (i, &row) in rows.iter().enumerate() {
                 let parity = (row as usize + 1) % 2; // row 0 is n = 1
-                let target = table.target.row(row as usize);
+                let target = table.target.row(row);
                 let end = written.row(i as u32).iter().position(|&token| token == eos);
                 let written = &written.row(i as u32)[..end.unwrap_or(written.row(i as u32).len())];
                 of[parity] += 1.0;

@@ -23,7 +23,6 @@ use std::fmt::Write;
 pub fn write(sequences: &Sequences, rows: &[u32]) -> String {
     let mut text = String::new();
     for &row in rows {
-        let row = row as usize;
         write_side(sequences.numerals, sequences.source.row(row), &mut text);
         text.push('\t');
         write_side(sequences.numerals, sequences.target.row(row), &mut text);

@@ -20,6 +20,7 @@ use super::{Split, collatz, gcd};
 use crate::config::TaskConfig;
 use crate::config::sequence::{DigitOrder, TrainSet};
 use crate::seed::{Seed, shuffle};
+use models::Packed;
 
 /// The longest sequence, with what teacher forcing adds to it (arXiv:2604.13082).
 pub const MAX_LENGTH: usize = 64;
@@ -117,55 +118,6 @@ impl Numerals {
     }
 }
 
-/// Rows of different length, one after the other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packed {
-    tokens: Vec<u32>,
-    offsets: Vec<u32>, // (rows + 1): row i is tokens[offsets[i]..offsets[i + 1]]
-}
-
-impl Default for Packed {
-    fn default() -> Packed {
-        Packed { tokens: Vec::new(), offsets: vec![0] }
-    }
-}
-
-impl Packed {
-    /// Appends a row that `write` appends to the tokens.
-    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u32>)) {
-        write(&mut self.tokens);
-        self.offsets.push(u32::try_from(self.tokens.len()).expect("fewer than 2³² tokens"));
-    }
-
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    /// The tokens of row i.
-    pub fn row(&self, i: usize) -> &[u32] {
-        &self.tokens[self.offsets[i] as usize..self.offsets[i + 1] as usize]
-    }
-
-    /// Every row, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
-        self.offsets.windows(2).map(|ends| &self.tokens[ends[0] as usize..ends[1] as usize])
-    }
-
-    /// Tokens of the longest row; 0 if there is none.
-    pub fn longest(&self) -> usize {
-        self.iter().map(<[u32]>::len).max().unwrap_or(0)
-    }
-}
-
-impl<'a> FromIterator<&'a [u32]> for Packed {
-    fn from_iter<I: IntoIterator<Item = &'a [u32]>>(rows: I) -> Packed {
-        let mut packed = Packed::default();
-        rows.into_iter().for_each(|row| packed.push(|to| to.extend_from_slice(row)));
-        packed
-    }
-}
-
 /// A finite task whose examples are sequences, written out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequences {
@@ -197,7 +149,7 @@ impl Sequences {
 
     /// Number of examples.
     pub fn rows(&self) -> usize {
-        self.source.rows()
+        self.source.len()
     }
 }
 
@@ -253,16 +205,6 @@ mod tests {
         assert_eq!(octal.read(&[7; 21]), Some((1 << 63) - 1));
         assert_eq!(octal.read(&[7; 22]), None, "66 bits");
         assert_eq!(octal.symbols(), 11);
-    }
-
-    #[test]
-    fn rows_come_back_as_they_were_packed() {
-        let rows = [&[1, 2, 3][..], &[], &[4]];
-        let packed: Packed = rows.into_iter().collect();
-        assert_eq!((packed.rows(), packed.longest()), (3, 3));
-        assert!(packed.iter().eq(rows));
-        assert!((0..3).all(|i| packed.row(i) == rows[i]));
-        assert_eq!((Packed::default().rows(), Packed::default().longest()), (0, 0));
     }
 
     #[test]
