@@ -154,28 +154,34 @@ impl TaskConfig {
         }
     }
 
+    /// Of a task of sequences: how many are tested, and what is trained on. None if it has pairs.
+    pub fn sequence_split(&self) -> Option<(usize, TrainSet)> {
+        match self {
+            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => None,
+            TaskConfig::Collatz(c) => Some((c.test, c.train)),
+            TaskConfig::Gcd(c) => Some((c.test, c.train)),
+        }
+    }
+
+    /// Whether its examples are sequences, and not pairs.
+    pub fn has_sequences(&self) -> bool {
+        self.sequence_split().is_some()
+    }
+
     /// Number of examples to learn from.
     pub fn train_count(&self) -> usize {
-        let (test, train) = match self {
-            TaskConfig::Modular(c) => return train_count(self.examples(), c.train_fraction),
-            TaskConfig::Permutation(c) => return train_count(self.examples(), c.train_fraction),
-            TaskConfig::Collatz(c) => (c.test, c.train),
-            TaskConfig::Gcd(c) => (c.test, c.train),
-        };
-        match train {
-            TrainSet::Online => self.examples() - test,
-            TrainSet::Fixed(count) => count,
+        match self.sequence_split() {
+            None => train_count(self.examples(), self.train_fraction()),
+            Some((test, TrainSet::Online)) => self.examples() - test,
+            Some((_, TrainSet::Fixed(count))) => count,
         }
     }
 
     /// Number of examples that are never trained on, and tested.
     pub fn test_count(&self) -> usize {
-        match self {
-            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => {
-                self.examples() - self.train_count()
-            }
-            TaskConfig::Collatz(c) => c.test,
-            TaskConfig::Gcd(c) => c.test,
+        match self.sequence_split() {
+            None => self.examples() - self.train_count(),
+            Some((test, _)) => test,
         }
     }
 
@@ -185,8 +191,7 @@ impl TaskConfig {
             TaskConfig::Modular(_) | TaskConfig::Permutation(_) => return None,
             TaskConfig::Collatz(c) => {
                 let numerals = Numerals::new(c.base, c.order);
-                let answer = |n| collatz::answer(c.op, c.iterations, n);
-                let largest = (1..=c.max as u64).filter_map(answer).max().unwrap_or(0);
+                let largest = collatz::largest(c).expect("64 bits were checked");
                 (numerals, numerals.length(c.max as u64), largest)
             }
             TaskConfig::Gcd(c) => {
@@ -483,7 +488,7 @@ impl Config {
     /// How many training and how many test examples an evaluation looks at.
     pub fn evaluated(&self) -> (usize, usize) {
         let all = self.task.train_count();
-        let train = if self.task.shape().is_some() { all.min(MOST_TRAIN) } else { all };
+        let train = if self.task.has_sequences() { all.min(MOST_TRAIN) } else { all };
         (train, self.eval.test.unwrap_or(self.task.test_count()))
     }
 }

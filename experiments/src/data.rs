@@ -76,21 +76,17 @@ impl Data {
     /// The data of a config, which must have passed `Config::validate`.
     pub fn new(config: &Config) -> Data {
         let seed = Seed(config.seed);
-        let train = match &config.task {
-            TaskConfig::Modular(_) | TaskConfig::Permutation(_) => {
-                let task = Task::new(&config.task);
-                let split = split(&task, config.task.train_fraction(), seed);
-                return Data { examples: Examples::Pairs(task), split };
-            }
-            TaskConfig::Collatz(task) => task.train,
-            TaskConfig::Gcd(task) => task.train,
+        let Some((test, train)) = config.task.sequence_split() else {
+            let task = Task::new(&config.task);
+            let split = split(&task, config.task.train_fraction(), seed);
+            return Data { examples: Examples::Pairs(task), split };
         };
-        Data::of_sequences(&config.task, train, seed)
+        Data::of_sequences(&config.task, test, train, seed)
     }
 
-    fn of_sequences(task: &TaskConfig, train: TrainSet, seed: Seed) -> Data {
+    fn of_sequences(task: &TaskConfig, test: usize, train: TrainSet, seed: Seed) -> Data {
         let table = Sequences::new(task);
-        let mut split = sequences::split(table.rows(), task.test_count(), train, seed);
+        let mut split = sequences::split(table.rows(), test, train, seed);
         if let TaskConfig::Collatz(task) = task
             && let Some(weights) = samplers::weights(task, &split.train)
         {

@@ -84,9 +84,14 @@ impl Shape {
     /// and its softmax as in `autograd/src/ops/softmax.rs`; twice as many products, and its backward.
     pub fn flops(self) -> (u64, u64) {
         let weights: usize = (0..self.tq).map(|j| self.visible(j) * self.h).sum();
-        let products = (4 * weights * self.e) as u64;
-        (products + 19 * weights as u64, 2 * products + 5 * weights as u64)
+        flops(weights, self.e)
     }
+}
+
+/// Floating-point operations of a forward and a backward with so many weights in all.
+pub(crate) fn flops(weights: usize, e: usize) -> (u64, u64) {
+    let (products, weights) = ((4 * weights * e) as u64, weights as u64);
+    (products + 19 * weights, 2 * products + 5 * weights)
 }
 
 /// Heads that are computed side by side, numbered through all examples: (example, head) = n / h, n % h.

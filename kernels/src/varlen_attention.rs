@@ -16,7 +16,7 @@
 //! than another of the sixteen, its own last key is computed again and left out.
 
 use crate::attention::{
-    MAX_KEYS, add_scaled, axpy, dot_lanes, softmax_each, vectors, write_vectors,
+    MAX_KEYS, add_scaled, axpy, dot_lanes, flops, softmax_each, vectors, write_vectors,
 };
 use crate::lanes::{self, LANES};
 use crate::{Real, Write, fold, parallel};
@@ -45,9 +45,7 @@ impl Shape {
     /// Floating-point operations of the forward and the backward over so many (query, key) pairs, counted
     /// as those of [`attention::Shape::flops`](crate::attention::Shape::flops).
     pub fn flops(self, pairs: usize) -> (u64, u64) {
-        let weights = (pairs * self.h) as u64;
-        let products = 4 * weights * self.e as u64;
-        (products + 19 * weights, 2 * products + 5 * weights)
+        flops(pairs * self.h, self.e)
     }
 
     /// The pairs (first, count), after a look at each.

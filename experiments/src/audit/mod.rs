@@ -135,7 +135,7 @@ fn audit(args: &AuditArgs) -> Result<()> {
     for path in [&args.dump, &args.page].into_iter().flatten() {
         check_writable(path)?;
     }
-    if args.dump.is_some() && experiment(&args.experiment, &args.set)?.0.task.shape().is_some() {
+    if args.dump.is_some() && experiment(&args.experiment, &args.set)?.0.task.has_sequences() {
         bail!(
             "--dump: recompute.py knows models of pairs only, so a step on sequences is not dumped"
         );

@@ -100,9 +100,10 @@ impl Config {
 
     /// The fields of a sequence task.
     fn validate_sequences(&self) -> Result<(), String> {
-        let (base, test, train) = match &self.task {
-            TaskConfig::Collatz(c) => (c.base, c.test, c.train),
-            TaskConfig::Gcd(c) => (c.base, c.test, c.train),
+        let Some((test, train)) = self.task.sequence_split() else { return Ok(()) };
+        let base = match &self.task {
+            TaskConfig::Collatz(c) => c.base,
+            TaskConfig::Gcd(c) => c.base,
             _ => return Ok(()),
         };
         require!(base >= 2, "task.base = {base}: must be at least 2");
@@ -119,11 +120,8 @@ impl Config {
                     "task.iterations = {}: must be 1 to {MAX_LENGTH}",
                     c.iterations
                 );
-                let largest = (1..=c.max as u64).try_fold(0, |largest, n| {
-                    Some(collatz::answer(c.op, c.iterations, n)?.max(largest))
-                });
                 let (iterations, max) = (c.iterations, c.max);
-                let Some(largest) = largest else {
+                let Some(largest) = collatz::largest(c) else {
                     return Err(format!(
                         "task.iterations = {iterations}: from some n up to task.max = {max} the map \
                          leaves 64 bits"
@@ -180,12 +178,12 @@ impl Config {
     fn validate_model(&self) -> Result<(), String> {
         let for_sequences = matches!(self.model, ModelConfig::EncoderDecoder(_));
         require!(
-            for_sequences || self.task.shape().is_none(),
+            for_sequences || !self.task.has_sequences(),
             "model.kind: the task has sequences, and one_layer and mlp read pairs of symbols; expected \
              encoder_decoder"
         );
         require!(
-            !for_sequences || self.task.shape().is_some(),
+            !for_sequences || self.task.has_sequences(),
             "model.kind: the task has pairs of symbols, and encoder_decoder reads sequences; expected \
              one_layer or mlp"
         );
@@ -317,7 +315,7 @@ impl Config {
             );
             // What an intervention does is said of rows that are examples, and of answers that are symbols.
             require!(
-                self.task.shape().is_none() || (mixing.is_none() && labels.is_none()),
+                !self.task.has_sequences() || (mixing.is_none() && labels.is_none()),
                 "[intervene]: of mixing, norm and labels, a model of sequences knows norm only"
             );
             let mixing_time = mixing.iter().map(|m| ("mixing", m.from, m.until));

@@ -75,7 +75,7 @@ impl Evaluator {
                     self.probe(set, chunk, data, &mut spectra)
                         .map_err(|e| format!("the {set} probe: {e}"))?;
                 }
-                if let Examples::Sequences(_, pairs) = &data.examples {
+                if let (Examples::Sequences(_, pairs), "test") = (&data.examples, set) {
                     right.extend(self.model.exact(chunk, pairs));
                 }
             }
@@ -84,7 +84,7 @@ impl Evaluator {
             if let (Some(writer), Examples::Sequences(table, pairs), "test") =
                 (&mut self.writer, &data.examples, set)
             {
-                writer.copy_params_from(trained);
+                writer.decoder.copy_params_from(trained);
                 writer.figures(table, pairs, rows, &right, &mut log);
             }
             log.append(&mut spectra);
@@ -133,10 +133,6 @@ impl Writer {
         Some(Writer { decoder, task: config.task.clone() })
     }
 
-    fn copy_params_from(&mut self, trained: &Tape) {
-        self.decoder.copy_params_from(trained);
-    }
-
     /// Adds the accuracies of what is written for `rows`; `right` says which are written exactly.
     fn figures(
         &mut self,
@@ -166,7 +162,7 @@ impl Writer {
                 "digit" => "test/acc/digit",
                 _ => continue,
             };
-            log.push((key.to_string(), figure.share.hits as f64 / figure.share.of as f64));
+            log.extend(figure.share.value().map(|share| (key.to_string(), share)));
         }
     }
 }

@@ -48,6 +48,12 @@ pub fn answer(op: CollatzOp, iterations: u32, n: u64) -> Option<u64> {
     (0..iterations).try_fold(n, |n, _| step(op, n))
 }
 
+/// The largest answer; None past 64 bits.
+pub fn largest(config: &CollatzConfig) -> Option<u64> {
+    let answer = |n| answer(config.op, config.iterations, n);
+    (1..=config.max as u64).try_fold(0, |largest, n| Some(answer(n)?.max(largest)))
+}
+
 /// T(n); None past 64 bits.
 fn step(op: CollatzOp, n: u64) -> Option<u64> {
     let (m, e) = odd(op);
