@@ -113,7 +113,8 @@ impl AdamW {
     }
 
     /// Updates every parameter from its gradient; t is the number of steps done before. With clipping the
-    /// tape holds the clipped gradients afterwards. False if a gradient was not finite: then the parameters
+    /// tape holds the clipped gradients afterwards. A frozen parameter has no gradient and stays as it is, its
+    /// decay included. False if a gradient was not finite: then the parameters
     /// are spoilt.
     #[must_use]
     pub fn step(&mut self, tape: &mut Tape, t: u64) -> bool {
@@ -129,6 +130,9 @@ impl AdamW {
         }
         for slot in &mut self.slots {
             let (p, g) = tape.param_and_grad(slot.param);
+            if g.is_empty() {
+                continue;
+            }
             let step = self.config.scalars(slot, t);
             finite &= adamw(p, g, &mut slot.m, &mut slot.v, step);
         }

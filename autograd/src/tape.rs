@@ -234,8 +234,8 @@ impl Tape {
         self.hook(name, var)
     }
 
-    /// Makes a constant of a value for what is recorded after it: no gradient is passed on to what it
-    /// was computed from.
+    /// Makes a constant of a value: no gradient is passed on to it, nor to what it was computed from. A parameter
+    /// is then not updated.
     pub fn detach(&mut self, x: Var) {
         self.store.values[x.0].grad = Buffer::zeros(0);
     }

@@ -4,6 +4,7 @@
 use crate::cli::{say, trainer};
 use crate::config::Config;
 use crate::pool;
+use crate::record::RESULTS;
 use crate::train::Trainer;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,6 +12,7 @@ use kernels::Buffer;
 use kernels::matmul::{self, Dims, Start};
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
@@ -239,8 +241,12 @@ fn throughput(args: &StepArgs, jobs: u16) -> Result<()> {
     let job = move |number: u16| -> Result<Vec<(f64, f64)>> {
         let seed = config.seed.wrapping_add(number.into());
         let mut trainer = Trainer::new(&Config { seed, ..config.clone() });
+        let prepared = trainer.prepare(Path::new("runs"), Path::new(RESULTS));
         let mut steps = 0..;
         let mut measure = || -> Result<f64> {
+            if let Err(e) = &prepared {
+                bail!("seed {seed}: {e:#}");
+            }
             let (start, mut done) = (Instant::now(), 0_u32);
             for step in steps.by_ref() {
                 trainer.forward(step)?;

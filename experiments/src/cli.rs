@@ -7,7 +7,6 @@ use crate::audit::{self, AuditArgs};
 use crate::bench::{self, BenchCommand};
 use crate::config::{Config, set::split_assignment};
 use crate::forecast::command::{ForecastArgs, LIBRARY, Online, forecast_command};
-use crate::intervene::Interventions;
 use crate::presets::{PRESETS, preset};
 use crate::profile::Profile;
 use crate::record::RESULTS;
@@ -282,7 +281,7 @@ pub(crate) fn trainer(
     }
     let mut trainer = Trainer::new(&config);
     let runs = if is_run { dir.join("../..") } else { PathBuf::from("runs") };
-    trainer.find_baseline(&runs, Path::new(RESULTS))?;
+    trainer.prepare(&runs, Path::new(RESULTS))?;
     let mut reached = 0;
     if is_run {
         let upto = step.unwrap_or(u64::MAX);
@@ -335,7 +334,9 @@ fn carry_out(config: &Config, out: &Path, common: &Common) -> Result<ExitCode> {
     let profile = common.profile(config)?;
     if !out.join(&config.name).join(config.run_id()).exists() {
         // Before there is a folder: a run that cannot begin leaves none.
-        Interventions::new(config).find_baseline(config, out, Path::new(RESULTS))?;
+        if config.intervene.is_some() {
+            Trainer::new(config).prepare(out, Path::new(RESULTS))?;
+        }
     }
     let folder = RunFolder::create_or_open(out, config)?;
     carry_on(config, &folder, common, profile)

@@ -21,6 +21,7 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use validate::can_be_a_folder;
 
 /// The schema that this version reads.
 pub const SCHEMA: u32 = 1;

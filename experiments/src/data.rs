@@ -7,6 +7,7 @@
 use crate::batches::Batches;
 use crate::config::sequence::TrainSet;
 use crate::config::{Batch, Config, ModelConfig, TaskConfig};
+use crate::intervene::parts::FrozenEncoder;
 use crate::seed::Seed;
 use crate::tasks::sequences::{self, Sequences};
 use crate::tasks::{Split, Task, samplers, split};
@@ -24,7 +25,8 @@ pub enum Inputs {
     Sequences(SequenceInputs),
 }
 
-/// Records the model that a config asks for, with an activation edited on its way where there is an edit.
+/// Records the model that a config asks for (for training without its encoder, where that is frozen: then the
+/// encoder's outputs are given, see [`Data::frozen`]), with an activation edited on its way where there is an edit.
 pub fn record(config: &Config, purpose: Purpose, edit: Option<Edit>) -> Model {
     let symbols = config.task.symbols();
     let Purpose { capacity, training, .. } = purpose;
@@ -37,8 +39,9 @@ pub fn record(config: &Config, purpose: Purpose, edit: Option<Edit>) -> Model {
         }
         ModelConfig::EncoderDecoder(model) => {
             let shape = config.task.shape().expect("a task of sequences, as the check knows");
-            models::encoder_decoder(model, shape, capacity, training, edit)
-                .map_inputs(Inputs::Sequences)
+            let alone = training && config.freezes_encoder();
+            let record = if alone { models::decoder_of_memory } else { models::encoder_decoder };
+            record(model, shape, capacity, training, edit).map_inputs(Inputs::Sequences)
         }
     }
 }
@@ -53,12 +56,14 @@ pub enum Examples {
 }
 
 /// The examples, and which of them are for what.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Data {
     /// All.
     pub examples: Examples,
     /// Which are trained on, as far as they are ever drawn, and which tested.
     pub split: Split,
+    /// An encoder that does not learn: what a decoder alone is given.
+    pub frozen: Option<FrozenEncoder>,
 }
 
 /// What a forward pass says of the active examples.
@@ -79,12 +84,18 @@ impl Data {
         let Some((test, train)) = config.task.sequence_split() else {
             let task = Task::new(&config.task);
             let split = split(&task, config.task.train_fraction(), seed);
-            return Data { examples: Examples::Pairs(task), split };
+            return Data { examples: Examples::Pairs(task), split, frozen: None };
         };
-        Data::of_sequences(&config.task, test, train, seed)
+        let (examples, split) = Data::of_sequences(&config.task, test, train, seed);
+        Data { examples, split, frozen: FrozenEncoder::new(config) }
     }
 
-    fn of_sequences(task: &TaskConfig, test: usize, train: TrainSet, seed: Seed) -> Data {
+    fn of_sequences(
+        task: &TaskConfig,
+        test: usize,
+        train: TrainSet,
+        seed: Seed,
+    ) -> (Examples, Split) {
         let table = Sequences::new(task);
         let mut split = sequences::split(table.rows(), test, train, seed);
         if let TaskConfig::Collatz(task) = task
@@ -100,7 +111,7 @@ impl Data {
             target: table.target.iter().map(ended).collect(),
             bos: table.numerals.bos(),
         };
-        Data { examples: Examples::Sequences(table, pairs), split }
+        (Examples::Sequences(table, pairs), split)
     }
 
     /// The batches that the config draws from them.
@@ -129,6 +140,9 @@ impl Data {
             }
             (Examples::Sequences(_, pairs), Inputs::Sequences(inputs)) => {
                 inputs.load(&mut model.tape, rows, pairs);
+                if let (true, Some(frozen)) = (inputs.wants_memory(), &self.frozen) {
+                    inputs.load_memory(&mut model.tape, rows, &pairs.source, &frozen.outputs);
+                }
             }
             _ => panic!("a model of pairs and a task of sequences, or the other way round"),
         }

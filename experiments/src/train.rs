@@ -8,6 +8,7 @@
 use crate::batches::Batches;
 use crate::config::{Config, Schedule};
 use crate::data::{Data, Examples, Model};
+use crate::intervene::parts::{self, Donors, FrozenEncoder};
 use crate::intervene::{Interventions, labels};
 use crate::observe::evaluate::Evaluator;
 use crate::observe::milestones::Milestones;
@@ -40,7 +41,7 @@ pub struct Trainer {
     model: Model,
     optimiser: AdamW,
     interventions: Interventions,
-    spectra: Spectra,
+    spectra: Spectra, // of the first hook
     profile: Profile,
 }
 
@@ -58,7 +59,7 @@ impl Trainer {
         let rows = vec![0; batches.size()];
         let mut interventions = Interventions::new(config);
         let mut model = interventions.record(config, purpose(rows.len()), 0);
-        model.draw(|name| seed.stream(&format!("init/{name}"), 0));
+        model.draw(|name| parts::seed_of(config, name).stream(&format!("init/{name}"), 0));
         let optim = AdamWConfig {
             lr: o.lr,
             betas: o.betas.into(),
@@ -74,17 +75,33 @@ impl Trainer {
             steps: config.steps,
         };
         let optimiser = AdamW::new(optim, &model.tape);
-        let spectra = Spectra::new(&model.tape, &config.spectral.at);
+        let spectra = Spectra::new(&model.tape, &config.spectral.at[..1]);
         let (config, profile) = (config.clone(), Profile::default());
         Trainer { config, data, batches, rows, model, optimiser, interventions, spectra, profile }
     }
 
-    /// Reads what the interventions need of earlier runs, below `runs` or recorded below `results`.
+    /// Reads what the interventions need of earlier runs, below `runs` or recorded below `results`, and computes
+    /// what a frozen encoder says of every source.
     ///
     /// # Errors
-    /// If it is not there.
-    pub fn find_baseline(&mut self, runs: &Path, results: &Path) -> Result<()> {
-        self.interventions.find_baseline(&self.config, runs, results)
+    /// If it is not there, or does not fit this model.
+    pub fn prepare(&mut self, runs: &Path, results: &Path) -> Result<()> {
+        let Trainer { config, data, model, interventions, .. } = self;
+        interventions.find_baseline(config, runs, results)?;
+        let of_encoder = data.frozen.iter().flat_map(|frozen| frozen.encoder.params());
+        let names = of_encoder.chain(model.params()).map(|param| param.name.as_str());
+        parts::check(config, names)?;
+        let params = model.params().to_vec();
+        let mut tapes = vec![(&mut model.tape, &*params)];
+        let of_encoder = data.frozen.as_ref().map(|frozen| frozen.encoder.params().to_vec());
+        if let (Some(frozen), Some(params)) = (&mut data.frozen, &of_encoder) {
+            tapes.push((&mut frozen.encoder.tape, params));
+        }
+        Donors::find(config, runs)?.give(&mut tapes)?;
+        if let (Some(frozen), Examples::Sequences(table, _)) = (&mut data.frozen, &data.examples) {
+            frozen.run(table);
+        }
+        Ok(())
     }
 
     /// Records the tape again where an intervention starts or ends; parameters and moments stay.
@@ -96,7 +113,7 @@ impl Trainer {
         let before = std::mem::replace(&mut self.model, model);
         self.model.tape.copy_params_from(&before.tape);
         self.optimiser.move_to(&self.model.tape);
-        self.spectra = Spectra::new(&self.model.tape, &self.config.spectral.at);
+        self.spectra = Spectra::new(&self.model.tape, &self.config.spectral.at[..1]);
     }
 
     /// The step after this one; or this one again, if the tape would change between them.
@@ -241,6 +258,13 @@ impl Trainer {
             let value = self.model.tape.value(param.var);
             for (name, values) in names(param).into_iter().zip([value, &slot.m, &slot.v]) {
                 tensors.push((name, &param.shape, param.export(values)));
+            }
+        }
+        // A frozen encoder is not on the tape, but whoever takes up the run's parts wants it.
+        if let Some(FrozenEncoder { encoder, .. }) = &self.data.frozen {
+            for param in encoder.params() {
+                let values = param.export(encoder.tape.value(param.var));
+                tensors.push((param.name.clone(), &param.shape, values));
             }
         }
         let tensors: Vec<(&str, &[usize], &[f32])> = tensors
@@ -397,7 +421,7 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     }
 
     let mut trainer = Trainer::new(config);
-    trainer.find_baseline(&runs_above(folder.path()), conduct.results)?;
+    trainer.prepare(&runs_above(folder.path()), conduct.results)?;
     profile.lap(Span::Part("start", "task, model, weights"));
     let found = checkpoint::newest(&folder.checkpoints(), &config.run_id())?;
     for sentence in &found.skipped {

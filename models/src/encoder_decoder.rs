@@ -97,6 +97,11 @@ impl Encoder {
         draw_all(&mut self.tape, &self.params, stream);
     }
 
+    /// Every parameter, in recording order.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
     /// Makes `rows` of the table the active examples.
     ///
     /// # Panics

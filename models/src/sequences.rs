@@ -245,24 +245,12 @@ impl Recorded<SequenceInputs> {
         self.inputs.load(&mut self.tape, rows, pairs);
     }
 
-    /// After [`Recorded::load`] on a decoder whose encoder's output is given: copies the outputs of `rows`
-    /// from those of all sources. memory: (source tokens of the table, d_model).
+    /// As [`SequenceInputs::load_memory`].
     ///
     /// # Panics
-    /// If this is no such decoder, or `memory` does not have a row for each token.
+    /// As [`SequenceInputs::load_memory`].
     pub fn load_memory(&mut self, rows: &[u32], source: &Packed, memory: &[f32]) {
-        let Kind::EncoderDecoder { encoder: None, memory: var, .. } = self.inputs.kind else {
-            panic!("this recording computes what it reads of the source");
-        };
-        let d = self.tape.shape(var).1;
-        assert_eq!(memory.len(), source.tokens() * d, "a row of {d} for each source token");
-        let mut to = self.tape.value_mut(var);
-        for &row in rows {
-            let span = source.span(row);
-            let (here, rest) = std::mem::take(&mut to).split_at_mut(span.len() * d);
-            here.copy_from_slice(&memory[span.start * d..span.end * d]);
-            to = rest;
-        }
+        self.inputs.load_memory(&mut self.tape, rows, source, memory);
     }
 
     /// The encoder's output: (source tokens, d_model). None where there is no encoder.
@@ -275,6 +263,31 @@ impl Recorded<SequenceInputs> {
 }
 
 impl SequenceInputs {
+    /// Whether the encoder's output is given, and not computed on the tape.
+    pub fn wants_memory(&self) -> bool {
+        matches!(self.kind, Kind::EncoderDecoder { encoder: None, .. })
+    }
+
+    /// After [`SequenceInputs::load`], where the encoder's output is given: copies the outputs of `rows` from
+    /// those of all sources. memory: (source tokens of the table, d_model).
+    ///
+    /// # Panics
+    /// If it is not given, or `memory` does not have a row for each token.
+    pub fn load_memory(&self, tape: &mut Tape, rows: &[u32], source: &Packed, memory: &[f32]) {
+        let Kind::EncoderDecoder { encoder: None, memory: var, .. } = self.kind else {
+            panic!("this recording computes what it reads of the source");
+        };
+        let d = tape.shape(var).1;
+        assert_eq!(memory.len(), source.tokens() * d, "a row of {d} for each source token");
+        let mut to = tape.value_mut(var);
+        for &row in rows {
+            let span = source.span(row);
+            let (here, rest) = std::mem::take(&mut to).split_at_mut(span.len() * d);
+            here.copy_from_slice(&memory[span.start * d..span.end * d]);
+            to = rest;
+        }
+    }
+
     /// As [`Recorded::load`], on the tape that these are of.
     ///
     /// # Panics

@@ -231,7 +231,7 @@ fn the_norm_follows_the_baseline_wherever_it_acts() {
         unread.update(10).unwrap_err().to_string()
     };
     assert_eq!(sentence, "intervene.norm: no baseline was read");
-    trainer.find_baseline(&out, Path::new("results")).unwrap();
+    trainer.prepare(&out, Path::new("results")).unwrap();
     for step in 0..60 {
         trainer.forward(step).unwrap();
         trainer.update(step).unwrap();
@@ -271,8 +271,7 @@ fn the_norm_follows_the_baseline_wherever_it_acts() {
     // An unfinished one: that it must go on.
     let unfinished = scratch("interventions-norm-unfinished");
     carry_on(&smoke(&[]), &unfinished, Some(30));
-    let said =
-        format!("{:#}", Trainer::new(&config).find_baseline(&unfinished, &nothing).unwrap_err());
+    let said = format!("{:#}", Trainer::new(&config).prepare(&unfinished, &nothing).unwrap_err());
     assert!(said.contains("the baseline is not finished; go on with: plateau resume "), "{said}");
     for dir in [out, dir, nothing, unfinished] {
         fs::remove_dir_all(dir).unwrap();

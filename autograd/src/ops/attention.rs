@@ -76,6 +76,12 @@ impl Op for Attention {
     }
     fn backward(&self, s: &mut Store) {
         let Attention { q, k, v, z, pattern, shape } = *self;
+        // The kernel gives all three or none.
+        let wants = [q, k, v].map(|x| s.wants_grad(x));
+        assert!(
+            wants == [true; 3] || wants == [false; 3],
+            "attention: one of q, k, v is a constant"
+        );
         s.write_grad(q, |s, dq, wq| {
             s.write_grad(k, |s, dk, wk| {
                 s.write_grad(v, |s, dv, wv| {

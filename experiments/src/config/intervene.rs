@@ -5,6 +5,9 @@
 
 use super::Config;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 /// Every path that a file may leave out, for `--set`: of an optional section, or an optional field.
 pub const OPTIONAL: &[&str] = &[
@@ -18,11 +21,17 @@ pub const OPTIONAL: &[&str] = &[
     "intervene.norm.from",
     "intervene.norm.until",
     "intervene.labels.shuffled",
+    "intervene.freeze.parts",
     "optim.clip",
     "stop.past_grok",
 ];
 
-/// The `[intervene]` table.
+/// Optional tables whose keys are parts of a model: what stands behind the path and a dot is one key, dots
+/// and all, as in `--set intervene.redraw.decoder.blocks.0=7`.
+pub const BY_PART: [&str; 2] = ["intervene.transplant", "intervene.redraw"];
+
+/// The `[intervene]` table. A part of a model is the beginning of its parameters' names, up to a dot or their
+/// end: `encoder`, `decoder.blocks.0`, `unembed`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InterveneConfig {
@@ -35,6 +44,15 @@ pub struct InterveneConfig {
     /// There is no rule to find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelsConfig>,
+    /// Parts that begin as another run has left them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transplant: Option<BTreeMap<String, Donor>>,
+    /// Parts that are drawn with another seed than the run's. The examples stay those of the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redraw: Option<BTreeMap<String, u64>>,
+    /// Parts that do not learn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<FreezeConfig>,
 }
 
 /// The `[intervene.mixing]` table: zᵢ ← (1 − α)·zᵢ + α·z_π(i) in the forward of a training step, π a
@@ -76,6 +94,74 @@ pub struct LabelsConfig {
     pub shuffled: bool,
 }
 
+/// A checkpoint of another run, `<experiment>/<config hash>@<step>`. Its seed is that of the run that takes it
+/// up: the split follows from the seed, and a run of another has learnt from examples that are tested here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Donor {
+    /// The experiment: a folder's name below `runs`.
+    pub name: String,
+    /// [`Config::hash`] of the run.
+    pub hash: String,
+    /// Steps behind the checkpoint.
+    pub step: u64,
+}
+
+impl fmt::Display for Donor {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.name, self.hash, self.step)
+    }
+}
+
+impl From<Donor> for String {
+    fn from(donor: Donor) -> String {
+        donor.to_string()
+    }
+}
+
+impl TryFrom<String> for Donor {
+    type Error = String;
+    fn try_from(text: String) -> Result<Donor, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Donor {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Donor, String> {
+        let parts = || {
+            let (run, step) = text.split_once('@')?;
+            let (name, hash) = run.split_once('/')?;
+            let is_hash = hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+            (is_hash && super::can_be_a_folder(name)).then_some(())?;
+            let step = step.replace('_', "").parse().ok()?;
+            Some(Donor { name: name.to_owned(), hash: hash.to_owned(), step })
+        };
+        parts().ok_or_else(|| {
+            format!(
+                "{text:?} is no checkpoint: expected <experiment>/<config hash>@<step>, as in \
+                 collatz-1x1/0123456789ab@4000; a run folder is named <config hash>-s<seed>"
+            )
+        })
+    }
+}
+
+/// The `[intervene.freeze]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeConfig {
+    /// The parts. Their parameters stay as they begin: no gradient, no decay.
+    pub parts: Vec<String>,
+}
+
+/// The part of a model that holds an encoder and nothing else.
+pub const ENCODER: &str = "encoder";
+
+/// Whether a parameter belongs to a part.
+pub fn in_part(param: &str, part: &str) -> bool {
+    param.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// The `[stop]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +174,17 @@ impl Config {
     /// The same experiment with nothing done to it.
     pub fn without_interventions(&self) -> Config {
         Config { intervene: None, ..self.clone() }
+    }
+
+    /// The parts that do not learn.
+    pub fn frozen(&self) -> &[String] {
+        let freeze = self.intervene.as_ref().and_then(|intervene| intervene.freeze.as_ref());
+        freeze.map_or(&[], |freeze| &freeze.parts)
+    }
+
+    /// Whether an encoder, as a whole, does not learn: then it is computed once, and not in every step.
+    pub fn freezes_encoder(&self) -> bool {
+        self.frozen().iter().any(|part| part == ENCODER)
     }
 
     /// The run whose norm `[intervene.norm]` follows: this one without interventions, under the
@@ -126,6 +223,8 @@ from = 10
 until = 20
 [intervene.labels]
 shuffled = true
+[intervene.freeze]
+parts = ["embed"]
 [stop]
 past_grok = 10_000
 "#;
@@ -301,6 +400,97 @@ past_grok = 10_000
             .chain([("intervene.mixing.until", "1"), ("intervene.mixing.sham", "false")]);
         let said = with(&one.collect::<Vec<_>>()).unwrap_err();
         assert!(said.contains("optim.batch = 1: mixing needs at least 2"), "{said}");
+    }
+
+    #[test]
+    fn a_donor_is_a_run_and_a_step() {
+        let donor: Donor = "collatz-1x1/0123456789ab@4_000".parse().unwrap();
+        assert_eq!((donor.name.as_str(), donor.step), ("collatz-1x1", 4000));
+        assert_eq!(donor.to_string(), "collatz-1x1/0123456789ab@4000");
+        for wrong in
+            ["collatz-1x1/0123456789ab", "0123456789ab@1", "a/0123456789ab-s0@1", "a/b@1", ""]
+        {
+            let said = wrong.parse::<Donor>().unwrap_err();
+            assert!(said.starts_with(&format!("{wrong:?} is no checkpoint: expected ")), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_part_ends_at_a_dot() {
+        let holds = |part| in_part("decoder.blocks.1.attn.W_Q", part);
+        let parts = ["decoder", "decoder.blocks.1", "decoder.blocks.1.attn.W_Q"];
+        assert!(parts.iter().all(|part| holds(part)));
+        let others = ["decoder.b", "encoder", "decoder.blocks.1.attn.W_QQ", "decoder."];
+        assert!(!others.iter().any(|part| holds(part)));
+    }
+
+    #[test]
+    fn set_gives_a_part_what_it_begins_with() {
+        let donor = "a/0123456789ab@40";
+        let changed = with(&[
+            ("intervene.transplant.blocks.0.attn", donor),
+            ("intervene.redraw.unembed", "7"),
+            ("intervene.freeze.parts", "[\"embed\"]"),
+        ]);
+        let config = changed.unwrap();
+        let intervene = config.intervene.as_ref().unwrap();
+        assert_eq!(intervene.transplant.as_ref().unwrap()["blocks.0.attn"].to_string(), donor);
+        assert_eq!(intervene.redraw.as_ref().unwrap()["unembed"], 7);
+        assert_eq!(config.frozen(), ["embed"]);
+        assert_eq!(Config::from_toml(&config.to_toml(), "written").unwrap(), config);
+        let other = with(&[("intervene.redraw.unembed", "8")]).unwrap();
+        assert_ne!(other.hash(), with(&[("intervene.redraw.unembed", "7")]).unwrap().hash());
+    }
+
+    #[test]
+    fn parts_that_cannot_be_given_are_refused_in_a_sentence() {
+        for (changes, sentence) in [
+            (
+                &[("intervene.transplant.embed", "x")][..],
+                "\"x\" is no checkpoint: expected <experiment>/<config hash>@<step>",
+            ),
+            (&[("intervene.freeze.parts", "[]")], "[intervene.freeze]: it names no part"),
+            (
+                &[("intervene.redraw.blocks", "1"), ("intervene.redraw.blocks.0", "2")],
+                "[intervene]: blocks.0 is given twice, by transplant or redraw: blocks holds it",
+            ),
+            (
+                &[
+                    ("intervene.redraw.embed", "1"),
+                    ("intervene.transplant.embed", "a/0123456789ab@4"),
+                ],
+                "[intervene]: embed is given twice",
+            ),
+        ] {
+            let said = with(changes).unwrap_err();
+            assert!(said.contains(sentence), "{said}");
+        }
+        let collatz = include_str!("../../presets/collatz-1x1.toml");
+        for (changes, sentence) in [
+            (
+                [("model.tie", "all"), ("intervene.freeze.parts", "[\"encoder\"]")],
+                "with model.tie = \"all\" the encoder reads the decoder's table of tokens",
+            ),
+            (
+                [("model.encoder_layers", "0"), ("intervene.freeze.parts", "[\"encoder\"]")],
+                "this model is a decoder alone and has no encoder",
+            ),
+            (
+                [("task.max", "1_000_000"), ("intervene.freeze.parts", "[\"encoder\"]")],
+                "for all 1000000 sources would take up to ",
+            ),
+        ] {
+            let hooks = ("spectral.at", "[\"decoder.ln_final.hook_out\"]");
+            let alone = ("spectral.at", "[\"ln_final.hook_out\"]");
+            let hook = if changes[0].1 == "0" { alone } else { hooks };
+            let changes: Vec<(String, String)> = changes
+                .into_iter()
+                .chain([hook, ("model.d_model", "256")])
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect();
+            let said = Config::from_toml_with(collatz, "t", &changes).unwrap_err().to_string();
+            assert!(said.contains(sentence), "{said}");
+        }
     }
 
     #[test]

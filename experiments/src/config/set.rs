@@ -4,7 +4,7 @@
 //! mistake.
 
 use super::ConfigError;
-use super::intervene::OPTIONAL;
+use super::intervene::{BY_PART, OPTIONAL};
 use toml::{Table, Value};
 
 /// Sets the field at a dotted path.
@@ -17,8 +17,12 @@ use toml::{Table, Value};
 pub fn set(table: &mut Table, path: &str, value: &str) -> Result<(), ConfigError> {
     let value = read_value(path, value)?;
     let message = unknown(table, path);
-    let (parents, key) = path.rsplit_once('.').unwrap_or(("", path));
-    let optional = OPTIONAL.contains(&path);
+    let of_part = BY_PART.iter().find_map(|table| {
+        let part = path.strip_prefix(table)?.strip_prefix('.')?;
+        (!part.is_empty()).then_some((*table, part))
+    });
+    let (parents, key) = of_part.or_else(|| path.rsplit_once('.')).unwrap_or(("", path));
+    let optional = of_part.is_some() || OPTIONAL.contains(&path);
     let mut parent = parents.split('.').filter(|p| !p.is_empty()).try_fold(&mut *table, |t, p| {
         if optional && !t.contains_key(p) {
             t.insert(p.to_owned(), Value::Table(Table::new()));
@@ -59,7 +63,7 @@ fn read_value(path: &str, text: &str) -> Result<Value, ConfigError> {
     if let Ok(value) = text.parse::<Value>() {
         return Ok(value);
     }
-    let bare = |c: char| c.is_alphanumeric() || "_-+=./ ".contains(c);
+    let bare = |c: char| c.is_alphanumeric() || "_-+=./@ ".contains(c);
     if !text.is_empty() && text.chars().all(bare) {
         return Ok(Value::String(text.to_owned()));
     }

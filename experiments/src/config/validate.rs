@@ -1,12 +1,14 @@
 //! What no run can have, said in one sentence each: which key, its value, what was expected.
 
-use super::intervene::{InterveneConfig, MixingConfig, NormConfig};
+use super::intervene::{Donor, FreezeConfig, InterveneConfig, MixingConfig, NormConfig, in_part};
 use super::sequence::{CollatzConfig, Sampler, TrainSet};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
 use crate::seed::Seed;
 use crate::tasks::modular::is_prime;
 use crate::tasks::sequences::{MAX_LENGTH, Numerals, split};
 use crate::tasks::{collatz, samplers};
+use models::config::Tie;
+use std::collections::BTreeMap;
 
 /// A modulus above this would need more than a gigabyte for the table of pairs alone.
 const MAX_P: usize = 4096;
@@ -18,6 +20,8 @@ const MAX_ROWS: usize = 1 << 20;
 const MAX_N: usize = 6;
 /// No width, depth, batch or probe is larger; products of a few of them still fit in 64 bits.
 const MAX_SIZE: usize = 1 << 20;
+/// Outputs of a frozen encoder, at most.
+const MAX_OUTPUTS: f64 = 4e9;
 /// Memory of one training step, at most.
 const MAX_BYTES: f64 = 64e9;
 
@@ -32,7 +36,7 @@ macro_rules! require {
 }
 
 /// Whether a name can be a folder's, on every system.
-fn can_be_a_folder(name: &str) -> bool {
+pub(super) fn can_be_a_folder(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
 }
@@ -295,6 +299,12 @@ impl Config {
         );
         require!(!s.at.is_empty(), "spectral.at = []: name at least one activation");
         let known = self.model.probes();
+        require!(
+            !self.freezes_encoder() || !s.at[0].starts_with("encoder."),
+            "spectral.at: {:?} comes first, so it is measured in every step, where a frozen encoder is not \
+             computed; expected one of the decoder's first",
+            s.at[0]
+        );
         for (i, name) in s.at.iter().enumerate() {
             require!(
                 known.contains(name),
@@ -308,16 +318,17 @@ impl Config {
 
     fn validate_interventions(&self) -> Result<(), String> {
         if let Some(intervene) = &self.intervene {
-            let InterveneConfig { mixing, norm, labels } = intervene;
             require!(
-                mixing.is_some() || norm.is_some() || labels.is_some(),
+                *intervene != InterveneConfig::default(),
                 "[intervene]: it is empty; to do nothing, leave it out"
             );
+            let InterveneConfig { mixing, norm, labels, transplant, redraw, freeze } = intervene;
             // What an intervention does is said of rows that are examples, and of answers that are symbols.
             require!(
                 !self.task.has_sequences() || (mixing.is_none() && labels.is_none()),
                 "[intervene]: of mixing, norm and labels, a model of sequences knows norm only"
             );
+            self.validate_parts(transplant.as_ref(), redraw.as_ref(), freeze.as_ref())?;
             let mixing_time = mixing.iter().map(|m| ("mixing", m.from, m.until));
             let norm_time = norm.iter().map(|n| ("norm", n.from, n.until));
             for (key, from, until) in mixing_time.chain(norm_time) {
@@ -361,6 +372,63 @@ impl Config {
         }
         if let Some(stop) = &self.stop {
             require!(stop.past_grok > 0, "stop.past_grok = 0: must be at least 1");
+        }
+        Ok(())
+    }
+
+    /// The sections that name parts. Which parts a model has is known when it is recorded.
+    fn validate_parts(
+        &self,
+        transplant: Option<&BTreeMap<String, Donor>>,
+        redraw: Option<&BTreeMap<String, u64>>,
+        freeze: Option<&FreezeConfig>,
+    ) -> Result<(), String> {
+        let empty = [
+            ("transplant", transplant.is_some_and(BTreeMap::is_empty)),
+            ("redraw", redraw.is_some_and(BTreeMap::is_empty)),
+            ("freeze", freeze.is_some_and(|freeze| freeze.parts.is_empty())),
+        ];
+        for (key, empty) in empty {
+            require!(!empty, "[intervene.{key}]: it names no part; to do nothing, leave it out");
+        }
+        // One that holds another's would be given twice.
+        let parts = transplant.into_iter().flatten().map(|(part, _)| part);
+        let parts: Vec<&String> =
+            parts.chain(redraw.into_iter().flatten().map(|(p, _)| p)).collect();
+        for (i, part) in parts.iter().enumerate() {
+            for other in parts.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| other) {
+                require!(
+                    !in_part(other, part),
+                    "[intervene]: {other} is given twice, by transplant or redraw: {part} holds it"
+                );
+            }
+        }
+        for (part, seed) in redraw.into_iter().flatten() {
+            require!(
+                *seed <= i64::MAX as u64,
+                "intervene.redraw.{part} = {seed}: must be below 2^63"
+            );
+        }
+        if let (true, ModelConfig::EncoderDecoder(model)) = (self.freezes_encoder(), &self.model) {
+            require!(
+                model.encoder_layers > 0,
+                "intervene.freeze.parts: this model is a decoder alone and has no encoder"
+            );
+            require!(
+                model.tie != Tie::All,
+                "intervene.freeze.parts: with model.tie = \"all\" the encoder reads the decoder's table of \
+                 tokens, which learns; expected another tie"
+            );
+            let Some(shape) = self.task.shape() else { return Ok(()) };
+            let bytes = 4.0 * self.task.examples() as f64 * (shape.source * model.d_model) as f64;
+            require!(
+                bytes <= MAX_OUTPUTS,
+                "intervene.freeze.parts: the outputs of a frozen encoder for all {} sources would take up to \
+                 {:.0} GB, and {:.0} GB is the most that plateau keeps; a smaller task.max may help",
+                self.task.examples(),
+                bytes / 1e9,
+                MAX_OUTPUTS / 1e9
+            );
         }
         Ok(())
     }

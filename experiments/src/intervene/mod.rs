@@ -4,8 +4,9 @@
 //! mixing   zᵢ ← (1 − α)·zᵢ + α·z_π(i), or noise as large, in the forward of a step     mixing.rs
 //! norm     θ ← θ·(target / ‖θ‖) after an update                                        norm.rs
 //! labels   the answers of all pairs permuted, before the first step                    labels.rs
+//! transplant, redraw, freeze   parts that begin otherwise, or do not learn             parts.rs
 //! ```
-//! Each acts on the steps from ≤ step < until. Mixing changes what the step's tape holds, so the tape
+//! The first two act on the steps from ≤ step < until. Mixing changes what the step's tape holds, so the tape
 //! is recorded again where it starts or ends: where it does not act, there is nothing of it. Evaluation
 //! has its own tape, which never has any.
 
@@ -13,6 +14,7 @@ pub mod derangement;
 pub mod labels;
 pub mod mixing;
 pub mod norm;
+pub mod parts;
 
 use crate::config::Config;
 use crate::data::{self, Model};
@@ -56,7 +58,7 @@ impl Interventions {
 
     /// Records the model as the step has it.
     pub fn record(&mut self, config: &Config, purpose: Purpose, step: u64) -> Model {
-        match &mut self.mixing {
+        let mut model = match &mut self.mixing {
             Some(mixing) if mixing.acts(step) => {
                 let site = mixing.site().to_owned();
                 let mut apply = |tape: &mut Tape, z| mixing.record(tape, z);
@@ -66,7 +68,9 @@ impl Interventions {
                 mixing.iter_mut().for_each(Mixing::forget);
                 data::record(config, purpose, None)
             }
-        }
+        };
+        parts::freeze(config, &mut model);
+        model
     }
 
     /// Whether the step needs another tape than that recorded last.

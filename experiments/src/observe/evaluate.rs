@@ -56,7 +56,7 @@ impl Evaluator {
     /// # Errors
     /// A sentence, if an activation is not finite.
     pub fn evaluate(&mut self, trained: &Tape, data: &Data) -> Result<Vec<(String, f64)>, String> {
-        self.model.tape.copy_params_from(trained);
+        copy_params(&mut self.model.tape, trained, data);
         let (train, test) = (&data.split.train, &data.split.test);
         let train = &train[..train.len().min(self.evaluated.0)];
         let test = &test[..test.len().min(self.evaluated.1)];
@@ -84,7 +84,7 @@ impl Evaluator {
             if let (Some(writer), Examples::Sequences(table, pairs), "test") =
                 (&mut self.writer, &data.examples, set)
             {
-                writer.decoder.copy_params_from(trained);
+                writer.decoder.copy_params_from(&self.model.tape);
                 writer.figures(table, pairs, rows, &right, &mut log);
             }
             log.append(&mut spectra);
@@ -112,6 +112,17 @@ impl Evaluator {
         }
         Ok(())
     }
+}
+
+/// Copies the parameters of a trained tape, and those of a frozen encoder, which it does not hold.
+///
+/// # Panics
+/// If `to` has others.
+fn copy_params(to: &mut Tape, trained: &Tape, data: &Data) {
+    let frozen = data.frozen.as_ref().map(|frozen| &frozen.encoder.tape);
+    let tapes = std::iter::once(trained).chain(frozen);
+    let copied: usize = tapes.map(|tape| to.copy_common_params_from(tape)).sum();
+    assert_eq!(copied, to.params().len(), "tapes of different models");
 }
 
 /// Says what a model of sequences writes.
