@@ -17,6 +17,8 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("collatz-2x2", include_str!("../presets/collatz-2x2.toml")),
     ("collatz-paper", include_str!("../presets/collatz-paper.toml")),
     ("collatz-smoke", include_str!("../presets/collatz-smoke.toml")),
+    ("collatz-plateau", include_str!("../presets/collatz-plateau.toml")),
+    ("gcd-1x1", include_str!("../presets/gcd-1x1.toml")),
     ("smoke", include_str!("../presets/smoke.toml")),
 ];
 

@@ -6,7 +6,7 @@
 //! results/<study>/provenance.jsonl             who made each row
 //! ```
 //!
-//! The first two follow from the run folder alone (and the group's name, which is given). A row and the norm have
+//! A study says which columns its files have ([`Files`]). The first two follow from the run folder alone (and the group's name, which is given). A row and the norm have
 //! all digits, other curves six. Entropies are those of the first hook of `spectral.at`, centred, train
 //! probe. A run whose row is there is complete and is
 //! never run again, even where its folder is gone.
@@ -14,6 +14,7 @@
 pub mod provenance;
 pub mod table;
 
+use crate::config::sequence::TrainSet;
 use crate::observe::milestones::ACCURACY;
 use crate::observe::milestones::Milestones;
 use crate::report::history::History;
@@ -25,13 +26,156 @@ use provenance::Provenance;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use table::{Columns, columns};
+use table::columns;
 
 /// The folder of all studies' results, where no other is given.
 pub const RESULTS: &str = "results";
 
+/// The columns of a study's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Those of runs.csv.
+    pub runs: &'static [&'static str],
+    /// Those of a curves file.
+    pub curves: &'static [&'static str],
+}
+
+/// Study E's.
+pub const ENTROPY: Files = Files {
+    runs: &[
+        "hash",
+        "group",
+        "task",
+        "op",
+        "seed",
+        "train_fraction",
+        "intervention",
+        "alpha",
+        "steps",
+        "t_memorise",
+        "t_collapse",
+        "t_test_10",
+        "t_test_50",
+        "t_test_90",
+        "t_grok",
+        "entropy_init",
+        "entropy_at_grok",
+        "entropy_final",
+        "norm_init",
+        "norm_final",
+    ],
+    curves: &[
+        "step",
+        "train_loss",
+        "train_acc",
+        "test_loss",
+        "test_acc",
+        "norm",
+        "entropy",
+        "entropy_test",
+        "participation_ratio",
+        "fourier",
+        "norm_embed",
+        "norm_attn",
+        "norm_mlp",
+        "norm_unembed",
+        "norm_ln",
+    ],
+};
+
+/// Study C's.
+pub const COLLATZ: Files = Files {
+    runs: &[
+        "hash",
+        "group",
+        "task",
+        "op",
+        "base",
+        "order",
+        "sampler",
+        "train",
+        "reading",
+        "encoder_layers",
+        "decoder_layers",
+        "d_model",
+        "norm",
+        "init",
+        "lr",
+        "warmup",
+        "weight_decay",
+        "seed",
+        "intervention",
+        "donors",
+        "frozen",
+        "steps",
+        "t_memorise",
+        "t_collapse",
+        "t_test_10",
+        "t_test_50",
+        "t_test_90",
+        "t_grok",
+        "train_acc_final",
+        "acc_final",
+        "acc_best",
+        "acc_even",
+        "acc_odd",
+        "acc_digit",
+        "entropy_init",
+        "entropy_at_grok",
+        "entropy_final",
+        "norm_init",
+        "norm_final",
+    ],
+    curves: &[
+        "step",
+        "train_loss",
+        "train_acc",
+        "test_loss",
+        "test_acc",
+        "acc_even",
+        "acc_odd",
+        "acc_digit",
+        "norm",
+        "entropy",
+        "entropy_test",
+        "participation_ratio",
+        "entropy_encoder",
+        "ratio_encoder",
+        "probe_mod2",
+        "embed_mod2",
+        "major_mod2",
+        "probe_mod4",
+        "embed_mod4",
+        "major_mod4",
+        "probe_mod8",
+        "embed_mod8",
+        "major_mod8",
+        "probe_mod16",
+        "embed_mod16",
+        "major_mod16",
+        "probe_bit2",
+        "embed_bit2",
+        "major_bit2",
+        "probe_bit3",
+        "embed_bit3",
+        "major_bit3",
+        "probe_bit4",
+        "embed_bit4",
+        "major_bit4",
+        "probe_log2",
+        "embed_log2",
+        "major_log2",
+        "erase_none",
+        "erase_mod2",
+        "random_mod2",
+        "erase_log2",
+        "random_log2",
+        "attention_last",
+    ],
+};
+
 columns! {
-    /// A row of runs.csv.
+    /// A row of runs.csv, with the columns of every study.
     pub struct Row {
         /// Of the config, seed apart.
         pub hash: String,
@@ -73,6 +217,48 @@ columns! {
         pub norm_init: Option<f64>,
         /// The same at the last evaluation.
         pub norm_final: Option<f64>,
+        /// The base of the digits.
+        pub base: Option<u64>,
+        /// Which digit comes first.
+        pub order: String,
+        /// How often each training example is drawn.
+        pub sampler: String,
+        /// Number of examples that are trained on.
+        pub train: Option<u64>,
+        /// Whether those are a fixed set ("fixed") or all that are not tested ("online").
+        pub reading: String,
+        /// Layers of the encoder.
+        pub encoder_layers: Option<u64>,
+        /// Layers of the decoder.
+        pub decoder_layers: Option<u64>,
+        /// Width of the model.
+        pub d_model: Option<u64>,
+        /// Where LayerNorms stand.
+        pub norm: String,
+        /// What parameters are drawn from.
+        pub init: String,
+        /// Learning rate.
+        pub lr: Option<f64>,
+        /// Steps of warm-up.
+        pub warmup: Option<u64>,
+        /// Weight decay.
+        pub weight_decay: Option<f64>,
+        /// What was transplanted, `part=checkpoint`, with `;` between.
+        pub donors: String,
+        /// Which parts did not learn, with `;` between.
+        pub frozen: String,
+        /// Train accuracy at the last evaluation.
+        pub train_acc_final: Option<f64>,
+        /// Test accuracy at the last evaluation.
+        pub acc_final: Option<f64>,
+        /// Of even n alone.
+        pub acc_even: Option<f64>,
+        /// Of odd n alone.
+        pub acc_odd: Option<f64>,
+        /// Share of the test targets' digits that are right.
+        pub acc_digit: Option<f64>,
+        /// The highest test accuracy of all evaluations.
+        pub acc_best: Option<f64>,
     }
 }
 
@@ -109,8 +295,83 @@ columns! {
         pub norm_unembed: Option<f64>,
         /// L2 norm of the LayerNorms.
         pub norm_ln: Option<f64>,
+        /// Test accuracy of even n.
+        pub acc_even: Option<f64>,
+        /// Test accuracy of odd n.
+        pub acc_odd: Option<f64>,
+        /// Share of the test targets' digits that are right.
+        pub acc_digit: Option<f64>,
+        /// H̃ of the encoder's output, train probe.
+        pub entropy_encoder: Option<f64>,
+        /// (Σλ)² / Σλ² of the encoder's output, train probe.
+        pub ratio_encoder: Option<f64>,
+        /// Held-out accuracy of a linear probe for n mod 2 on the encoder's output, averaged over tokens.
+        pub probe_mod2: Option<f64>,
+        /// The same on the input's embedding.
+        pub embed_mod2: Option<f64>,
+        /// The same without features: the label that most have.
+        pub major_mod2: Option<f64>,
+        /// Held-out accuracy of a linear probe for n mod 4 on the encoder's output, averaged over tokens.
+        pub probe_mod4: Option<f64>,
+        /// The same on the input's embedding.
+        pub embed_mod4: Option<f64>,
+        /// The same without features: the label that most have.
+        pub major_mod4: Option<f64>,
+        /// Held-out accuracy of a linear probe for n mod 8 on the encoder's output, averaged over tokens.
+        pub probe_mod8: Option<f64>,
+        /// The same on the input's embedding.
+        pub embed_mod8: Option<f64>,
+        /// The same without features: the label that most have.
+        pub major_mod8: Option<f64>,
+        /// Held-out accuracy of a linear probe for n mod 16 on the encoder's output, averaged over tokens.
+        pub probe_mod16: Option<f64>,
+        /// The same on the input's embedding.
+        pub embed_mod16: Option<f64>,
+        /// The same without features: the label that most have.
+        pub major_mod16: Option<f64>,
+        /// Held-out accuracy of a linear probe for the second bit of n, given the first on the encoder's output, averaged over tokens.
+        pub probe_bit2: Option<f64>,
+        /// The same on the input's embedding.
+        pub embed_bit2: Option<f64>,
+        /// The same without features: the label that most have.
+        pub major_bit2: Option<f64>,
+        /// Held-out accuracy of a linear probe for the third bit, given those below on the encoder's output, averaged over tokens.
+        pub probe_bit3: Option<f64>,
+        /// The same on the input's embedding.
+        pub embed_bit3: Option<f64>,
+        /// The same without features: the label that most have.
+        pub major_bit3: Option<f64>,
+        /// Held-out accuracy of a linear probe for the fourth bit, given those below on the encoder's output, averaged over tokens.
+        pub probe_bit4: Option<f64>,
+        /// The same on the input's embedding.
+        pub embed_bit4: Option<f64>,
+        /// The same without features: the label that most have.
+        pub major_bit4: Option<f64>,
+        /// Held-out accuracy of a linear probe for ⌊log₂ n⌋ on the encoder's output, averaged over tokens.
+        pub probe_log2: Option<f64>,
+        /// The same on the input's embedding.
+        pub embed_log2: Option<f64>,
+        /// The same without features: the label that most have.
+        pub major_log2: Option<f64>,
+        /// Share of the probed examples that are written exactly.
+        pub erase_none: Option<f64>,
+        /// The same with the probe's direction for n mod 2 taken out of the encoder's output.
+        pub erase_mod2: Option<f64>,
+        /// The same with as many random directions taken out.
+        pub random_mod2: Option<f64>,
+        /// The same with the probe's directions for ⌊log₂ n⌋ taken out.
+        pub erase_log2: Option<f64>,
+        /// The same with as many random directions taken out.
+        pub random_log2: Option<f64>,
+        /// The largest share, over the heads of the decoder's cross-attention, of what BOS sees that is the last
+        /// source token.
+        pub attention_last: Option<f64>,
     }
 }
+
+/// The first hook of the encoder's output, and of the input's embedding: where probes stand.
+const ENCODER: &str = "encoder.ln_final.hook_out";
+const EMBEDDING: &str = "encoder.blocks.0.hook_resid_pre";
 
 /// What a study keeps of one run.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +408,11 @@ impl Record {
         let entropy_test = reading("test", "normalised_entropy");
         let (ratio, fourier) =
             (reading("train", "participation_ratio"), reading("train", "fourier"));
+        let of_encoder = |what: &str| format!("spectral/train/{ENCODER}/centred/{what}");
+        let probe =
+            |hook: &str, target: &str, step| history.at(&format!("probe/{hook}/{target}"), step);
+        let is_head = |key: &&str| key.starts_with("attention/") && key.ends_with("/last");
+        let heads: Vec<&str> = history.keys().filter(is_head).collect();
         let evaluation = |step: u64, digits: fn(f64) -> f64| {
             let at = |key: &str| history.at(key, step).map(digits);
             Evaluation {
@@ -165,6 +431,45 @@ impl Record {
                 norm_mlp: at("norm/mlp"),
                 norm_unembed: at("norm/unembed"),
                 norm_ln: at("norm/ln"),
+                acc_even: at("test/acc/even"),
+                acc_odd: at("test/acc/odd"),
+                acc_digit: at("test/acc/digit"),
+                entropy_encoder: at(&of_encoder("normalised_entropy")),
+                ratio_encoder: at(&of_encoder("participation_ratio")),
+                probe_mod2: probe(ENCODER, "mod2", step).map(digits),
+                embed_mod2: probe(EMBEDDING, "mod2", step).map(digits),
+                major_mod2: at("probe/majority/mod2"),
+                probe_mod4: probe(ENCODER, "mod4", step).map(digits),
+                embed_mod4: probe(EMBEDDING, "mod4", step).map(digits),
+                major_mod4: at("probe/majority/mod4"),
+                probe_mod8: probe(ENCODER, "mod8", step).map(digits),
+                embed_mod8: probe(EMBEDDING, "mod8", step).map(digits),
+                major_mod8: at("probe/majority/mod8"),
+                probe_mod16: probe(ENCODER, "mod16", step).map(digits),
+                embed_mod16: probe(EMBEDDING, "mod16", step).map(digits),
+                major_mod16: at("probe/majority/mod16"),
+                probe_bit2: probe(ENCODER, "bit2", step).map(digits),
+                embed_bit2: probe(EMBEDDING, "bit2", step).map(digits),
+                major_bit2: at("probe/majority/bit2"),
+                probe_bit3: probe(ENCODER, "bit3", step).map(digits),
+                embed_bit3: probe(EMBEDDING, "bit3", step).map(digits),
+                major_bit3: at("probe/majority/bit3"),
+                probe_bit4: probe(ENCODER, "bit4", step).map(digits),
+                embed_bit4: probe(EMBEDDING, "bit4", step).map(digits),
+                major_bit4: at("probe/majority/bit4"),
+                probe_log2: probe(ENCODER, "log2", step).map(digits),
+                embed_log2: probe(EMBEDDING, "log2", step).map(digits),
+                major_log2: at("probe/majority/log2"),
+                erase_none: at("erase/none"),
+                erase_mod2: at("erase/mod2"),
+                random_mod2: at("erase/random/mod2"),
+                erase_log2: at("erase/log2"),
+                random_log2: at("erase/random/log2"),
+                attention_last: heads
+                    .iter()
+                    .filter_map(|head| history.at(head, step))
+                    .reduce(f64::max)
+                    .map(digits),
             }
         };
         let evaluations = |digits: fn(f64) -> f64| -> Vec<Evaluation> {
@@ -182,6 +487,9 @@ impl Record {
             curves.iter().find(above).map(|e| e.step)
         };
         let (init, last) = (curves.first(), curves.last());
+        let count = |path| field(path).and_then(|v| v.as_integer()).map(|n| n as u64);
+        let transplant = config.intervene.iter().flat_map(|i| &i.transplant).flatten();
+        let donors = transplant.map(|(part, donor)| format!("{part}={donor}"));
         let row = Row {
             hash: config.hash(),
             group: group.to_owned(),
@@ -203,6 +511,30 @@ impl Record {
             entropy_final: last.and_then(|e| e.entropy),
             norm_init: init.and_then(|e| e.norm),
             norm_final: last.and_then(|e| e.norm),
+            base: count("task.base"),
+            order: word("task.order"),
+            sampler: word("task.sampler"),
+            train: Some(config.train_count() as u64),
+            reading: match config.task.sequence_split() {
+                Some((_, TrainSet::Online)) => "online".to_owned(),
+                _ => "fixed".to_owned(),
+            },
+            encoder_layers: count("model.encoder_layers"),
+            decoder_layers: count("model.decoder_layers"),
+            d_model: count("model.d_model"),
+            norm: word("model.norm"),
+            init: word("model.init"),
+            lr: Some(config.optim.lr),
+            warmup: Some(config.optim.warmup),
+            weight_decay: Some(config.optim.weight_decay),
+            donors: donors.collect::<Vec<_>>().join(";"),
+            frozen: config.frozen().join(";"),
+            train_acc_final: last.and_then(|e| e.train_acc),
+            acc_final: last.and_then(|e| e.test_acc),
+            acc_even: last.and_then(|e| e.acc_even),
+            acc_odd: last.and_then(|e| e.acc_odd),
+            acc_digit: last.and_then(|e| e.acc_digit),
+            acc_best: curves.iter().filter_map(|e| e.test_acc).reduce(f64::max),
         };
         Ok(Record { row, curves: evaluations(six_digits) })
     }
@@ -217,12 +549,13 @@ fn six_digits(x: f64) -> f64 {
 #[derive(Clone, Debug)]
 pub struct Results {
     dir: PathBuf,
+    files: Files,
 }
 
 impl Results {
-    /// Results in this folder, which need not be there yet.
-    pub fn new(dir: impl Into<PathBuf>) -> Results {
-        Results { dir: dir.into() }
+    /// Results in this folder, which need not be there yet, in files of these columns.
+    pub fn new(dir: impl Into<PathBuf>, files: Files) -> Results {
+        Results { dir: dir.into(), files }
     }
 
     /// The folder.
@@ -243,7 +576,9 @@ impl Results {
         let path = self.dir.join("runs.csv");
         match fs::read_to_string(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            text => table::read(&path, &text.map_err(RunError::io("read", &path))?),
+            text => {
+                table::read(&path, &text.map_err(RunError::io("read", &path))?, self.files.runs)
+            }
         }
     }
 
@@ -254,7 +589,7 @@ impl Results {
     pub fn curves(&self, hash: &str, seed: u64) -> Result<Vec<Evaluation>, RunError> {
         let path = self.curves_path(hash, seed);
         let text = fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
-        let all: Vec<Evaluation> = table::read(&path, &text)?;
+        let all: Vec<Evaluation> = table::read(&path, &text, self.files.curves)?;
         if !all.is_sorted_by(|a, b| a.step < b.step) {
             return Err(RunError::content(&path, "expected ascending steps".to_owned()));
         }
@@ -278,14 +613,15 @@ impl Results {
     pub fn add(&self, record: &Record, made: &Provenance) -> Result<(), RunError> {
         let _lock = self.lock()?;
         let Row { hash, seed, .. } = &record.row;
-        write_whole(&self.curves_path(hash, *seed), table::write(&record.curves).as_bytes())?;
+        let curves = table::write(&record.curves, self.files.curves);
+        write_whole(&self.curves_path(hash, *seed), curves.as_bytes())?;
         provenance::add(&self.dir, made)?;
         let mut rows = self.rows()?;
         rows.retain(|row| (&row.hash, &row.seed) != (hash, seed));
         rows.push(record.row.clone());
         // The order must not depend on which run was done first.
         rows.sort_by(|a, b| (&a.group, a.seed, &a.hash).cmp(&(&b.group, b.seed, &b.hash)));
-        write_whole(&self.dir.join("runs.csv"), table::write(&rows).as_bytes())
+        write_whole(&self.dir.join("runs.csv"), table::write(&rows, self.files.runs).as_bytes())
     }
 
     /// Waits until no other process adds a run. The system frees the lock even of a killed process.
@@ -302,14 +638,25 @@ impl Results {
     }
 }
 
-/// The columns of a row that say how the run went, without those that say which run it is.
-pub fn summary_columns() -> &'static [&'static str] {
-    let first = Row::NAMES.iter().position(|name| *name == "steps").expect("a column of Row");
-    &Row::NAMES[first..]
-}
+/// The columns of a row that say how a run of any task went, without those that say which run it is.
+pub const SUMMARY: [&str; 12] = [
+    "steps",
+    "t_memorise",
+    "t_collapse",
+    "t_test_10",
+    "t_test_50",
+    "t_test_90",
+    "t_grok",
+    "entropy_init",
+    "entropy_at_grok",
+    "entropy_final",
+    "norm_init",
+    "norm_final",
+];
 
 #[cfg(test)]
 mod tests {
+    use super::table::Columns;
     use super::*;
     use crate::run::tests::scratch;
 
@@ -370,7 +717,7 @@ mod tests {
         assert_eq!(row.entropy_final, Some(0.25));
         assert_eq!((row.norm_init, row.norm_final), (Some(100.5), Some(93.5)));
         assert_eq!(record.curves.len(), 8);
-        let text = table::write(&record.curves);
+        let text = table::write(&record.curves, ENTROPY.curves);
         let line = "60,0.5,1.0,2.0,0.49,97.5,0.76,0.125,3.5,,,,,,";
         assert_eq!(text.lines().nth(4), Some(line));
         fs::remove_dir_all(dir).unwrap();
@@ -381,11 +728,15 @@ mod tests {
         let runs = "hash,group,task,op,seed,train_fraction,intervention,alpha,steps,t_memorise,\
                     t_collapse,t_test_10,t_test_50,t_test_90,t_grok,entropy_init,entropy_at_grok,\
                     entropy_final,norm_init,norm_final";
-        assert_eq!(Row::NAMES.join(","), runs);
+        assert_eq!(ENTROPY.runs.join(","), runs);
         let curves = "step,train_loss,train_acc,test_loss,test_acc,norm,entropy,entropy_test,\
                       participation_ratio,fourier,norm_embed,norm_attn,norm_mlp,norm_unembed,norm_ln";
-        assert_eq!(Evaluation::NAMES.join(","), curves);
-        assert_eq!(summary_columns()[..2], ["steps", "t_memorise"]);
+        assert_eq!(ENTROPY.curves.join(","), curves);
+        for files in [ENTROPY, COLLATZ] {
+            assert!(files.runs.iter().all(|name| Row::NAMES.contains(name)));
+            assert!(files.curves.iter().all(|name| Evaluation::NAMES.contains(name)));
+        }
+        assert!(SUMMARY.iter().all(|name| ENTROPY.runs.contains(name)));
     }
 
     #[test]
@@ -420,7 +771,7 @@ mod tests {
         };
         let records = [with("add", 0), with("add", 2), with("add", 10), with("sub", 0)];
         let text = |order: &[usize]| {
-            let results = Results::new(dir.join(format!("results-{order:?}")));
+            let results = Results::new(dir.join(format!("results-{order:?}")), ENTROPY);
             for &i in order {
                 let made = Provenance::read(&dir, &records[i].row).unwrap();
                 results.add(&records[i], &made).unwrap();
@@ -431,9 +782,13 @@ mod tests {
         // sub's seed 0 has the hash and seed of add's: it takes its place
         assert_eq!(expected.lines().count(), 4);
         assert_eq!(text(&[2, 1, 0, 1, 3, 2]), expected);
-        let results = Results::new(dir.join("results-[0, 1, 2, 3]"));
+        let results = Results::new(dir.join("results-[0, 1, 2, 3]"), ENTROPY);
         let rows = results.rows().unwrap();
-        assert_eq!(table::write(&rows), expected, "reading and rewriting is the identity");
+        assert_eq!(
+            table::write(&rows, ENTROPY.runs),
+            expected,
+            "reading and rewriting is the identity"
+        );
         assert_eq!(results.curves(&rows[0].hash, 0).unwrap(), record.curves);
         fs::remove_dir_all(dir).unwrap();
     }
@@ -442,7 +797,7 @@ mod tests {
     fn several_may_add_at_once() {
         let dir = run_folder("record-together", &metrics());
         let record = Record::read(&dir, "add", "none").unwrap();
-        let results = Results::new(dir.join("results"));
+        let results = Results::new(dir.join("results"), ENTROPY);
         std::thread::scope(|scope| {
             for seed in 0..12 {
                 let row = Row { seed, ..record.row.clone() };

@@ -4,9 +4,11 @@
 //! field. `--set intervene.mixing.alpha=0.3` may begin a section that the file does not have.
 
 use super::Config;
+use crate::run::checkpoint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Every path that a file may leave out, for `--set`: of an optional section, or an optional field.
@@ -105,6 +107,18 @@ pub struct Donor {
     pub hash: String,
     /// Steps behind the checkpoint.
     pub step: u64,
+}
+
+impl Donor {
+    /// Its run's folder below `runs`.
+    pub fn folder(&self, runs: &Path, seed: u64) -> PathBuf {
+        runs.join(&self.name).join(format!("{}-s{seed}", self.hash))
+    }
+
+    /// The checkpoint's file below `runs`.
+    pub fn checkpoint(&self, runs: &Path, seed: u64) -> PathBuf {
+        checkpoint::path(&self.folder(runs, seed).join("checkpoints"), self.step)
+    }
 }
 
 impl fmt::Display for Donor {

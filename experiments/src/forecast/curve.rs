@@ -139,7 +139,7 @@ pub fn entropy_key(config: &Config) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::record::table::{self, Columns};
+    use crate::record::{ENTROPY, table};
     use crate::run::tests::scratch;
     use std::path::Path;
 
@@ -203,10 +203,6 @@ pub(crate) mod tests {
 
     /// The file that a study keeps of such a run.
     pub(crate) fn write_csv(path: &Path, curve: &Curve) {
-        let blank = {
-            let cells = [&["0"][..], &[""; Evaluation::NAMES.len() - 1]].concat();
-            Evaluation::from_cells(&cells).unwrap()
-        };
         let evaluation = |i: usize| Evaluation {
             step: curve.step[i],
             train_loss: Some(curve.train_loss[i]),
@@ -215,10 +211,10 @@ pub(crate) mod tests {
             test_acc: Some(curve.test_acc[i]),
             norm: Some(curve.norm[i]),
             entropy: Some(curve.entropy[i]),
-            ..blank.clone()
+            ..Evaluation::default()
         };
         let all: Vec<Evaluation> = (0..curve.len()).map(evaluation).collect();
-        std::fs::write(path, table::write(&all)).unwrap();
+        std::fs::write(path, table::write(&all, ENTROPY.curves)).unwrap();
     }
 
     #[test]
@@ -227,14 +223,14 @@ pub(crate) mod tests {
         let curve = lawful(3, 5000);
         write_csv(&path, &curve);
         let text = std::fs::read_to_string(&path).unwrap();
-        let read: Vec<Evaluation> = table::read(&path, &text).unwrap();
+        let read: Vec<Evaluation> = table::read(&path, &text, ENTROPY.curves).unwrap();
         assert_eq!(Curve::from_evaluations(3, &read), curve);
     }
 
     #[test]
     fn an_empty_cell_is_no_reading() {
-        let text = format!("{}\n0,1,1,1,.5,1{}\n", Evaluation::NAMES.join(","), ",".repeat(9));
-        let read: Vec<Evaluation> = table::read(Path::new("a.csv"), &text).unwrap();
+        let text = format!("{}\n0,1,1,1,.5,1{}\n", ENTROPY.curves.join(","), ",".repeat(9));
+        let read: Vec<Evaluation> = table::read(Path::new("a.csv"), &text, ENTROPY.curves).unwrap();
         let curve = Curve::from_evaluations(0, &read);
         assert!(curve.entropy[0].is_nan());
         assert_eq!((curve.len(), curve.test_acc[0]), (1, 0.5));

@@ -11,7 +11,7 @@
 use super::curve::Curve;
 use super::reference::{FEWEST, Reference};
 use crate::config::{Config, TaskConfig};
-use crate::record::{Results, Row};
+use crate::record::{ENTROPY, Results, Row};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -95,7 +95,7 @@ pub struct Found {
 /// # Errors
 /// If there is no row, a file cannot be read, or the curves determine no law.
 pub fn find(from: &Path, run: &Subject, group: Option<&str>) -> Result<Option<Found>> {
-    let results = Results::new(from);
+    let results = Results::new(from, ENTROPY);
     let rows = results.rows()?;
     if rows.is_empty() {
         bail!(

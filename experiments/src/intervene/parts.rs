@@ -145,8 +145,7 @@ fn no_part<'a>(part: &str, names: impl Iterator<Item = &'a str>) -> String {
 
 /// The checkpoint of a donor, below `runs`.
 fn find(donor: &Donor, seed: u64, runs: &Path) -> Result<Checkpoint> {
-    let id = format!("{}-s{seed}", donor.hash);
-    let folder = runs.join(&donor.name).join(&id);
+    let folder = donor.folder(runs, seed);
     if !folder.exists() {
         bail!(
             "the donor's run is missing, {}; make it first (the seed is that of this run: another seed's \
@@ -157,7 +156,7 @@ fn find(donor: &Donor, seed: u64, runs: &Path) -> Result<Checkpoint> {
     let of = read_config(&folder)?;
     let dir = folder.join("checkpoints");
     let all = checkpoint::list(&dir)?;
-    let Some((_, path)) = all.iter().find(|(step, _)| *step == donor.step) else {
+    if !all.iter().any(|(step, _)| *step == donor.step) {
         let steps: Vec<String> = all.iter().map(|(step, _)| step.to_string()).collect();
         bail!(
             "{} has no checkpoint of step {}; it has {}; checkpoint.every = {} and checkpoint.keep = {} say \
@@ -168,8 +167,8 @@ fn find(donor: &Donor, seed: u64, runs: &Path) -> Result<Checkpoint> {
             of.checkpoint.every,
             of.checkpoint.keep
         );
-    };
-    let checkpoint = checkpoint::load(path)?;
-    checkpoint.check_run(&id)?;
+    }
+    let checkpoint = checkpoint::load(&donor.checkpoint(runs, seed))?;
+    checkpoint.check_run(&format!("{}-s{seed}", donor.hash))?;
     Ok(checkpoint)
 }

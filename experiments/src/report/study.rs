@@ -17,7 +17,7 @@ use crate::run::write_whole;
 use crate::stats::Estimate;
 use crate::study::grade::{Evidence, Figure, Graded, Verdict, grade, show, write_verdicts};
 use crate::study::plan::{Scale, plan};
-use crate::study::{Study, entropy};
+use crate::study::{self, Study};
 use anyhow::{Context, Result};
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -400,19 +400,30 @@ fn in_path(name: &str) -> String {
 }
 
 /// A study's name, its page's heading, and what was studied.
-const HEADINGS: [(&str, &str, &str); 1] = [(
-    "entropy",
-    "Study E: does spectral entropy collapse foretell grokking?",
-    "“Spectral Entropy Collapse as an Empirical Signature of Delayed Generalisation in Grokking”, \
+const HEADINGS: [(&str, &str, &str); 2] = [
+    (
+        "entropy",
+        "Study E: does spectral entropy collapse foretell grokking?",
+        "“Spectral Entropy Collapse as an Empirical Signature of Delayed Generalisation in Grokking”, \
      arXiv:2604.13123, claim by claim. Rules were written down before any run, and amended once, after a \
      review, when ten runs of addition and the controls had been seen: claims.rs of the study says what changed.",
-)];
+    ),
+    (
+        "collatz",
+        "Study C: does the encoder know the answer before the decoder can say it?",
+        "“The long delay to arithmetic generalization”, \
+         arXiv:2604.13082, claim by claim, by models of 1+1 layers. Claims about the plateau are graded in two \
+         regimes, one with a plateau and one without. Rules were written down before the runs that they grade.",
+    ),
+];
 
 /// The study and the scale whose results stand in a folder of this name.
 fn of_folder(dir: &Path) -> Result<(Study, Scale)> {
     let at = dir.display();
     let whole = dir.canonicalize().with_context(|| format!("{at}: is not there"))?;
-    let mut scales = Scale::ALL.into_iter().map(|scale| (entropy::ENTROPY, scale));
+    let mut scales = study::ALL
+        .into_iter()
+        .flat_map(|study| Scale::ALL.into_iter().map(move |scale| (study, scale)));
     let known = scales.clone().map(|(study, scale)| study.folder(scale)).collect::<Vec<_>>();
     let named = scales.find(|(study, scale)| whole.ends_with(study.folder(*scale)));
     named.with_context(|| {
@@ -443,7 +454,7 @@ pub fn graded(dir: &Path) -> Result<Vec<Graded>> {
     let planned: HashSet<(String, u64)> =
         plan(&(study.groups)(scale))?.iter().map(|run| run.key()).collect();
     let wanted = |row: &Row| planned.contains(&(row.hash.clone(), row.seed));
-    Ok(grade(study.claims, &Evidence::read(&Results::new(dir), wanted)?))
+    Ok(grade(study.claims, &Evidence::read(&Results::new(dir, study.files), wanted)?))
 }
 
 /// Writes `verdicts.json` and `report.html` beside a study's records, and returns the page's path.
@@ -452,7 +463,7 @@ pub fn graded(dir: &Path) -> Result<Vec<Graded>> {
 /// If the folder is not named as a study's, the records cannot be read, or a file cannot be written.
 pub fn write(dir: &Path, graded: &[Graded]) -> Result<PathBuf> {
     let (study, scale) = of_folder(dir)?;
-    let results = Results::new(dir);
+    let results = Results::new(dir, study.files);
     let mut rows = results.rows()?;
     let order: Vec<&str> = (study.groups)(scale).iter().map(|group| group.name).collect();
     rows.sort_by_key(|row| order.iter().position(|name| *name == row.group).unwrap_or(order.len()));

@@ -44,6 +44,11 @@ struct Note {
     run: String,
 }
 
+/// The file of a step's checkpoint.
+pub fn path(dir: &Path, step: u64) -> PathBuf {
+    dir.join(format!("step-{step:07}.safetensors"))
+}
+
 /// Writes the checkpoint of `step` and removes all but the newest `keep` (0 keeps all).
 ///
 /// `tensors` are (name, shape, values); names must differ.
@@ -57,7 +62,7 @@ pub fn save(
     tensors: &[(&str, &[usize], &[f32])],
     keep: usize,
 ) -> Result<(), RunError> {
-    let path = dir.join(format!("step-{step:07}.safetensors"));
+    let path = path(dir, step);
     write(&path, step, run, tensors)?;
     if keep > 0 {
         // Later ones than this are of a run that was taken up again before them.

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::pool;
 use crate::presets::preset;
 use crate::record::Results;
-use crate::record::table::{self, columns};
+use crate::record::table::{self, Columns, columns};
 use crate::run::meta::Meta;
 use crate::run::{RunError, write_whole};
 use crate::stats::median;
@@ -49,7 +49,7 @@ pub fn read(results: &Results) -> Result<Vec<Cost>, RunError> {
     let path = path(results);
     match fs::read_to_string(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        text => table::read(&path, &text.map_err(RunError::io("read", &path))?),
+        text => table::read(&path, &text.map_err(RunError::io("read", &path))?, Cost::NAMES),
     }
 }
 
@@ -89,5 +89,5 @@ pub fn measure(results: &Results) -> Result<()> {
         };
         (0..ROUNDS).map(round).collect()
     })?;
-    Ok(write_whole(&path(results), table::write(&rounds?).as_bytes())?)
+    Ok(write_whole(&path(results), table::write(&rounds?, Cost::NAMES).as_bytes())?)
 }

@@ -17,10 +17,12 @@ pub mod warning;
 
 use super::Study;
 use super::plan::{Group, Scale};
+use crate::record;
 use std::ops::Range;
 
 /// Study E.
-pub const ENTROPY: Study = Study { name: "entropy", claims: &claims::CLAIMS, groups };
+pub const ENTROPY: Study =
+    Study { name: "entropy", claims: &claims::CLAIMS, files: record::ENTROPY, cost: true, groups };
 
 /// A line of the table: a group at all three scales.
 struct Line {

@@ -206,6 +206,15 @@ impl Evidence {
         names.iter().flat_map(|name| self.group(name)).collect()
     }
 
+    /// The runs of every group whose name begins so.
+    pub fn beginning(&self, with: &str) -> Vec<&Record> {
+        self.groups
+            .iter()
+            .filter(|(name, _)| name.starts_with(with))
+            .flat_map(|(_, runs)| runs)
+            .collect()
+    }
+
     /// The runs of a group that grokked.
     pub fn grokked(&self, name: &str) -> Vec<&Record> {
         self.group(name).iter().filter(|record| record.row.t_grok.is_some()).collect()

@@ -7,8 +7,10 @@
 //!
 //! A study is data: groups of runs, and the claims that each group serves. It knows nothing of kernels.
 
+pub mod collatz;
 pub mod cost;
 mod display;
+mod draw;
 pub mod entropy;
 pub mod grade;
 pub mod plan;
@@ -18,7 +20,7 @@ use crate::cli::{clock, say, stop_on_ctrl_c, tell};
 use crate::config::Config;
 use crate::observe::evaluate::Evaluator;
 use crate::pool;
-use crate::record::{RESULTS, Results, Row};
+use crate::record::{Files, RESULTS, Results, Row};
 use crate::report::{self, page::whole};
 use crate::sweep::line::{self, Line};
 use crate::train::Trainer;
@@ -42,6 +44,10 @@ pub struct Study {
     pub name: &'static str,
     /// The claims that it grades.
     pub claims: &'static [Claim],
+    /// The columns of its results' files.
+    pub files: Files,
+    /// Whether what measuring the entropy costs is measured with it, on this machine.
+    pub cost: bool,
     /// The runs that they need, in the order in which they are carried out.
     pub groups: fn(Scale) -> Vec<Group>,
 }
@@ -61,17 +67,23 @@ impl Study {
     }
 }
 
+/// Every study.
+pub const ALL: [Study; 2] = [entropy::ENTROPY, collatz::COLLATZ];
+
 /// The studies there are.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Which {
     /// Spectral entropy collapse (arXiv:2604.13123).
     Entropy,
+    /// The long delay to arithmetic generalisation (arXiv:2604.13082).
+    Collatz,
 }
 
 impl Which {
     fn study(self) -> Study {
         match self {
             Which::Entropy => entropy::ENTROPY,
+            Which::Collatz => collatz::COLLATZ,
         }
     }
 }
@@ -123,7 +135,7 @@ pub fn run(args: &StudyArgs) -> Result<ExitCode> {
     let groups = (study.groups)(args.scale);
     let groups = plan::select(groups, &study.ids(), &args.claims, &args.groups)?;
     let plan = plan::plan(&groups)?;
-    let results = Results::new(args.results.join(study.folder(args.scale)));
+    let results = Results::new(args.results.join(study.folder(args.scale)), study.files);
     if args.dry_run {
         return dry_run(args, &groups, &plan, &results).map(|()| ExitCode::SUCCESS);
     }
@@ -207,7 +219,7 @@ fn finish(study: &Study, args: &StudyArgs, plan: &[Planned], results: &Results) 
             of(t_grok.len(), done.len())
         )?;
     }
-    if cost::read(results)?.is_empty() {
+    if study.cost && cost::read(results)?.is_empty() {
         cost::measure(results)?;
     }
     let graded = report::study::graded(results.dir())?;

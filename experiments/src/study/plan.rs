@@ -52,7 +52,8 @@ pub struct Group {
     pub changes: Vec<(String, String)>,
     /// One run each.
     pub seeds: Range<u64>,
-    /// Groups whose run of the same seed must come first: these runs read its trajectory.
+    /// Groups whose run of the same seed must come first: these runs read its trajectory or its checkpoints.
+    /// In a change `{donor}` stands for that run's `<experiment>/<config hash>`.
     pub needs: Vec<&'static str>,
 }
 
@@ -124,6 +125,12 @@ impl Planned {
         out.join(&self.config.name).join(self.config.run_id())
     }
 
+    /// The checkpoints of other runs, below `out`, that it takes parts from.
+    pub fn donors(&self, out: &Path) -> Vec<PathBuf> {
+        let transplant = self.config.intervene.iter().flat_map(|i| &i.transplant).flatten();
+        transplant.map(|(_, donor)| donor.checkpoint(out, self.config.seed)).collect()
+    }
+
     /// What makes it the same run as another: hash and seed.
     pub fn key(&self) -> (String, u64) {
         (self.hash.clone(), self.config.seed)
@@ -138,8 +145,7 @@ pub fn plan(groups: &[Group]) -> Result<Vec<Planned>> {
     let mut plan: Vec<Planned> = Vec::new();
     let mut seen = HashSet::new();
     for group in groups {
-        for wanted in group.wanted() {
-            let config = wanted.config()?;
+        for mut wanted in group.wanted() {
             let at = plan
                 .iter()
                 .position(|run| run.config.seed == wanted.seed && group.needs.contains(&run.group));
@@ -147,6 +153,13 @@ pub fn plan(groups: &[Group]) -> Result<Vec<Planned>> {
                 let (needs, seed) = (group.needs.join(" or "), wanted.seed);
                 bail!("group {}: no run of {needs} with seed {seed} comes first", group.name);
             }
+            if let Some(donor) = at.map(|at: usize| &plan[at]) {
+                let donor = format!("{}/{}", donor.config.name, donor.hash);
+                for (_, value) in &mut wanted.changes {
+                    *value = value.replace("{donor}", &donor);
+                }
+            }
+            let config = wanted.config()?;
             let (group, intervention) = (group.name, group.intervention);
             let planned = Planned { group, intervention, hash: config.hash(), config, needs: at };
             if seen.insert(planned.key()) {

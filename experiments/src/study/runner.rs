@@ -131,16 +131,10 @@ impl Queue<'_> {
 /// If the results cannot be read or written. A run that fails is no error: the others go on.
 pub fn carry_out(plan: &[Planned], results: &Results, how: &How) -> Result<Vec<Status>> {
     results.prepare()?;
-    let queue = Queue {
-        plan,
-        stop: how.stop,
-        all: Mutex::new(recorded(plan, results)?),
-        changed: Condvar::new(),
-    };
+    let all = remake_donors(plan, recorded(plan, results)?, how.out);
+    let queue = Queue { plan, stop: how.stop, all: Mutex::new(all), changed: Condvar::new() };
     if how.tidy {
-        let all = queue.snapshot();
-        let done = plan.iter().zip(&all).filter(|(_, status)| **status == Status::Recorded);
-        done.for_each(|(run, _)| tidy(how.out, run));
+        (0..plan.len()).for_each(|place| tidy(plan, place, &queue.snapshot(), how.out));
     }
     let left = queue.snapshot().iter().filter(|status| **status == Status::Waiting).count();
     let board = Board::new(plan.len());
@@ -153,6 +147,10 @@ pub fn carry_out(plan: &[Planned], results: &Results, how: &How) -> Result<Vec<S
                 while let Some(place) = queue.take(&events) {
                     let status = one(place, &plan[place], results, how, board, &events);
                     queue.end(place, status, &events);
+                    if how.tidy {
+                        (0..plan.len())
+                            .for_each(|place| tidy(plan, place, &queue.snapshot(), how.out));
+                    }
                 }
             });
         }
@@ -253,9 +251,6 @@ fn one(
         }
         let (record, made) = record(folder.path(), run)?;
         results.add(&record, &made)?;
-        if how.tidy {
-            tidy(how.out, run);
-        }
         Ok(Status::Recorded)
     };
     // A panic is a defect, but of one run: the others need not be lost with it.
@@ -268,9 +263,33 @@ fn one(
     outcome.unwrap_or_else(|e| Status::Failed(format!("{e:#}")))
 }
 
-/// Removes the checkpoints of a recorded run; what cannot be removed is no loss.
-fn tidy(out: &Path, run: &Planned) {
-    let checkpoints = run.folder(out).join("checkpoints");
+/// A recorded run whose checkpoint a run still to be made wants, and which is gone, as on a fresh clone, waits to
+/// be made again. Its row will be the same.
+fn remake_donors(plan: &[Planned], mut all: Vec<Status>, out: &Path) -> Vec<Status> {
+    for place in (0..plan.len()).rev().filter(|&place| plan[place].needs.is_some()) {
+        let gone = plan[place].donors(out).iter().any(|checkpoint| !checkpoint.exists());
+        if gone && all[place] == Status::Waiting {
+            let needed = plan[place].needs.expect("it needs one");
+            // A complete folder without the checkpoint would say that there is nothing to do.
+            if all[needed] == Status::Recorded {
+                let _ = fs::remove_dir_all(plan[needed].folder(out));
+            }
+            all[needed] = Status::Waiting;
+        }
+    }
+    all
+}
+
+/// Removes the checkpoints of a recorded run that no run still to be made needs; what cannot be removed is no loss.
+fn tidy(plan: &[Planned], place: usize, all: &[Status], out: &Path) {
+    let needed = plan
+        .iter()
+        .zip(all)
+        .any(|(run, status)| run.needs == Some(place) && *status != Status::Recorded);
+    if all[place] != Status::Recorded || needed {
+        return;
+    }
+    let checkpoints = plan[place].folder(out).join("checkpoints");
     for file in fs::read_dir(checkpoints).into_iter().flatten().flatten() {
         let _ = fs::remove_file(file.path());
     }

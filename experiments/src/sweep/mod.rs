@@ -14,7 +14,7 @@ pub mod line;
 
 use crate::cli::{say, tell};
 use crate::record::table::Columns;
-use crate::record::{Record, summary_columns};
+use crate::record::{Record, Row, SUMMARY};
 use crate::run::checkpoint;
 use crate::run::meta::Meta;
 use anyhow::{Context, Result};
@@ -179,9 +179,8 @@ fn collect(lines: &[Line], out: &Path) -> Result<()> {
         }
     }
     let names = labels.iter().map(|label| cell(label)).collect::<Vec<_>>();
-    let summary = summary_columns();
     let header = ["index", "hash", "seed"].map(str::to_owned).into_iter().chain(names);
-    let header: Vec<String> = header.chain(summary.iter().map(|name| name.to_string())).collect();
+    let header: Vec<String> = header.chain(SUMMARY.iter().map(|name| name.to_string())).collect();
     let mut text = header.join(",") + "\n";
     let mut missing = 0;
     for line in lines {
@@ -194,7 +193,11 @@ fn collect(lines: &[Line], out: &Path) -> Result<()> {
         let label = |label: &&String| line.labels.get(*label).map_or(String::new(), value);
         let mut row = vec![line.index.to_string(), line.hash.clone(), line.seed.to_string()];
         row.extend(labels.iter().map(label));
-        row.extend_from_slice(&record[record.len() - summary.len()..]);
+        let cells = Row::NAMES.iter().zip(&record);
+        row.extend(SUMMARY.iter().map(|name| {
+            let (_, cell) = cells.clone().find(|(known, _)| *known == name).expect("a column");
+            cell.clone()
+        }));
         text += &(row.join(",") + "\n");
     }
     if missing > 0 {

@@ -100,6 +100,7 @@ fn rows() -> Vec<Row> {
                 entropy_final: Some(0.481),
                 norm_init: Some(117.2),
                 norm_final: Some(18.4),
+                ..Row::default()
             }
         };
         (0..seeds).map(of).collect::<Vec<Row>>()
@@ -651,7 +652,7 @@ fn a_folder_of_results_is_rebuilt_with_nothing_but_its_records() {
     let root = std::env::temp_dir().join(format!("plateau-study-page-{}", std::process::id()));
     let dir = root.join("results/entropy");
     let row = Row { group: "add".into(), ..rows()[0].clone() };
-    let results = Results::new(&dir);
+    let results = Results::new(&dir, crate::record::ENTROPY);
     let made = Provenance {
         hash: row.hash.clone(),
         seed: row.seed,

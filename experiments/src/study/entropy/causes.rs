@@ -1,8 +1,9 @@
 //! Is the collapse a cause? E5 and E6: what delays it, what only looks like it, and the norm.
 
-use super::phases::{STEPS, across, curves, dots, sentence};
+use super::phases::sentence;
 use crate::record::{Evaluation, Record};
 use crate::stats::{Estimate, MannWhitney, Method, cohens_d, mann_whitney};
+use crate::study::draw::{STEPS, across, curves, dots};
 use crate::study::grade::{Evidence, Figure, Finding, Verdict, above, mean_of, show};
 
 /// The paper's budget.

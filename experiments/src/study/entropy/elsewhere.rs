@@ -1,10 +1,11 @@
 //! Other operations, other groups, other architectures, other readings: E4, E9, E10, E11, E15.
 
 use super::claims::CONTROLS;
-use super::phases::{STEPS, across, at_grok, collapse, curves, dots, paths, seed};
+use super::phases::{at_grok, collapse};
 use crate::record::{Evaluation, Record};
 use crate::stats::{mean, pearson};
 use crate::study::cost::Cost;
+use crate::study::draw::{STEPS, across, curves, dots, paths, seed};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Verdict, above, below, count, mean_of, meets, most, show,
 };

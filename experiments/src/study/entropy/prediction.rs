@@ -1,7 +1,7 @@
 //! What H̃ says about the future: E7, E8, E16.
 
 use super::claims::CONTROLS;
-use super::phases::{STEPS, across, at_grok, thresholds};
+use super::phases::{at_grok, thresholds};
 use crate::forecast::contest::{
     BINS, Prediction, error_at_last, errors_by_remaining, predict_left_out, r_squared_left_out,
     r_squared_pooled,
@@ -11,6 +11,7 @@ use crate::forecast::predictor::{Feature, Fitted, Predictor};
 use crate::forecast::reference::{Forecast, Reference};
 use crate::record::Record;
 use crate::stats::{BOOTSTRAP, Bootstrap, Estimate, mean};
+use crate::study::draw::{STEPS, across};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, below, controls, count, mean_of,
     most, show,

@@ -95,11 +95,7 @@ impl Run {
                 entropy_test: Some(entropy + self.test_gap),
                 participation_ratio: Some(20.0),
                 fourier: Some((self.fourier)(entropy, s)),
-                norm_embed: None,
-                norm_attn: None,
-                norm_mlp: None,
-                norm_unembed: None,
-                norm_ln: None,
+                ..Evaluation::default()
             }
         };
         let curves: Vec<Evaluation> = (0..=self.last / 100).map(evaluation).collect();
@@ -133,6 +129,7 @@ impl Run {
             entropy_final: at(Some(self.last)),
             norm_init: curves[0].norm,
             norm_final: curves.last().and_then(|e| e.norm),
+            ..Row::default()
         };
         Record { row, curves }
     }

@@ -1,0 +1,259 @@
+//! What a plateau is, and the map of where there is one: C0, C1.
+//!
+//! ```text
+//! a(t)      the highest test accuracy up to step t: a dip ends no plateau
+//! stretch   the longest [s, t] with .10 ≤ a(s), a(t) < .90 and a(t) − a(s) ≤ .05
+//! plateau   a stretch of at least 1,000 steps and a quarter of T_90 (of the whole run, where it never came to .90)
+//! jump      a plateau whose accuracy rises by .20 or more within half its length after its end
+//! ```
+//! The numbers were written down before any run of the map was looked at, but for the first two.
+
+use super::{REGIMES, Regime};
+use crate::record::{Evaluation, Record};
+use crate::study::draw::{STEPS, curves, paths};
+use crate::study::grade::{Evidence, FEWEST, Figure, Finding, Verdict, mean_of, show};
+use std::fmt::Write;
+
+/// The longest stretch over which a run hardly learns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// Its first and its last step.
+    pub steps: [u64; 2],
+    /// Test accuracy at its start.
+    pub level: f64,
+    /// How much the accuracy rises within half the stretch's length after its end.
+    pub rise: f64,
+}
+
+/// How a run comes to its accuracy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// To .90 without a plateau.
+    Smooth,
+    /// To .90 over a plateau that ends in a jump.
+    Jump,
+    /// Over a plateau that does not end in one, or not at all to .90.
+    Creeps,
+    /// Never to .10.
+    Never,
+}
+
+impl Course {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Course::Smooth => "smooth",
+            Course::Jump => "plateau and jump",
+            Course::Creeps => "creeps",
+            Course::Never => "never",
+        }
+    }
+}
+
+/// (step, highest test accuracy so far).
+fn climbs(record: &Record) -> Vec<(u64, f64)> {
+    let mut best = 0.0_f64;
+    let mut climb = |e: &Evaluation| {
+        best = best.max(e.test_acc?);
+        Some((e.step, best))
+    };
+    record.curves.iter().filter_map(&mut climb).collect()
+}
+
+/// The first step with such a test accuracy.
+pub fn reaches(record: &Record, accuracy: f64) -> Option<u64> {
+    climbs(record).into_iter().find(|&(_, acc)| acc >= accuracy).map(|(step, _)| step)
+}
+
+/// The longest stretch of a run; none if its accuracy never was between .10 and .90.
+pub fn stretch(record: &Record) -> Option<Stretch> {
+    let climbs = climbs(record);
+    let between: Vec<(u64, f64)> =
+        climbs.iter().copied().filter(|&(_, acc)| (0.10..0.90).contains(&acc)).collect();
+    let ending = |i: usize| {
+        let (from, level) = between[i];
+        let until = between[i..].iter().rev().find(|(_, acc)| acc - level <= 0.05)?.0;
+        Some((until - from, [from, until], level))
+    };
+    let (length, steps, level) = (0..between.len())
+        .filter_map(ending)
+        .max_by_key(|&(length, [from, _], _)| (length, u64::MAX - from))?;
+    let at = |step: u64| climbs.iter().rev().find(|(s, _)| *s <= step).map_or(0.0, |(_, acc)| *acc);
+    Some(Stretch { steps, level, rise: at(steps[1] + length / 2) - at(steps[1]) })
+}
+
+/// The course of a run.
+pub fn course(record: &Record) -> Course {
+    let t_90 = reaches(record, 0.90);
+    let Some(stretch) = stretch(record) else {
+        return if t_90.is_some() { Course::Smooth } else { Course::Never };
+    };
+    let length = stretch.steps[1] - stretch.steps[0];
+    let whole = t_90.unwrap_or(record.row.steps);
+    let plateau = length >= 1_000 && 4 * length >= whole;
+    match (plateau, t_90) {
+        (true, Some(_)) if stretch.rise >= 0.20 => Course::Jump,
+        (true, _) | (_, None) => Course::Creeps,
+        (false, Some(_)) => Course::Smooth,
+    }
+}
+
+/// Steps to an accuracy, in the tables' form.
+fn steps(record: &Record, accuracy: f64) -> String {
+    reaches(record, accuracy).map_or("–".to_owned(), crate::report::page::whole)
+}
+
+/// C0: the map.
+pub(super) fn map(evidence: &Evidence) -> Finding {
+    let cells = evidence.beginning("map-");
+    if cells.is_empty() {
+        return Finding::not_testable("needs the runs of the map");
+    }
+    let courses: Vec<Course> = cells.iter().map(|record| course(record)).collect();
+    let count = |wanted: Course| courses.iter().filter(|course| **course == wanted).count();
+    let [smooth, jump, creeps, never] =
+        [Course::Smooth, Course::Jump, Course::Creeps, Course::Never].map(count);
+    // Which choice decides: the share of cells of each reading that come to .90 smoothly.
+    let share = |word: &str| {
+        let of: Vec<bool> = cells
+            .iter()
+            .zip(&courses)
+            .filter(|(record, _)| record.row.group.split('-').any(|part| part == word))
+            .map(|(_, course)| *course == Course::Smooth)
+            .collect();
+        let smooth = of.iter().filter(|s| **s).count();
+        format!("{word} {smooth} of {}", of.len())
+    };
+    let words =
+        ["online", "fixed", "pre", "post", "xavier", "pytorch", "fast", "slow", "1", "2", "6"];
+    let by_choice = words.map(share).join(", ");
+    let mut note = String::from(
+        "cell: data, norm, initialisation, rate, layers of either stack; course; T at test accuracy .50, .70, .90; longest \
+         stretch without a rise of .05 (its steps, its level, the rise after it); train and test accuracy at the end. ",
+    );
+    for (record, course) in cells.iter().zip(&courses) {
+        let (row, name) = (&record.row, record.row.group.trim_start_matches("map-"));
+        let [t_50, t_70, t_90] = [0.5, 0.7, 0.9].map(|accuracy| steps(record, accuracy));
+        let longest = stretch(record).map_or("none".to_owned(), |s| {
+            format!("{} to {} at {:.2}, then +{:.2}", s.steps[0], s.steps[1], s.level, s.rise)
+        });
+        let _ = write!(
+            note,
+            "{name}: {}; {t_50}, {t_70}, {t_90}; {longest}; {:.3}, {:.3}. ",
+            course.name(),
+            row.train_acc_final.unwrap_or(f64::NAN),
+            row.acc_final.unwrap_or(f64::NAN)
+        );
+    }
+    let kind = |record: &Record| {
+        let row = &record.row;
+        format!(
+            "{}, {}",
+            row.reading,
+            if row.weight_decay > Some(0.5) { "decay 1" } else { &row.norm }
+        )
+    };
+    let figure = |title: &str, reading: fn(&Evaluation) -> Option<f64>| Figure {
+        title: title.to_owned(),
+        axes: [STEPS, "accuracy"],
+        log: [false, false],
+        places: vec![],
+        series: paths(&cells, kind, |record| record.curve(reading)),
+        lines: vec![],
+    };
+    Finding {
+        measured: format!(
+            "{} cells: {smooth} reach .90 smoothly, {jump} over a plateau and a jump, {creeps} creep, {never} never come \
+             to .10; smooth: {by_choice}",
+            cells.len()
+        ),
+        estimate: None,
+        seeds: 1,
+        controls: String::new(),
+        verdict: match (jump, smooth + creeps + never) {
+            (_, 0) => Verdict::Reproduced,
+            (0, _) => Verdict::NotReproduced,
+            _ => Verdict::Partly,
+        },
+        why: match jump {
+            0 => {
+                "No cell of the map has the plateau and the jump that the paper prints.".to_owned()
+            }
+            n => format!("{n} of {} cells have a plateau that ends in a jump.", cells.len()),
+        },
+        figures: vec![
+            figure("Test accuracy of every cell", |e| e.test_acc),
+            figure("Train accuracy of every cell", |e| e.train_acc),
+        ],
+        note,
+    }
+}
+
+/// The joint runs of a regime.
+pub(super) fn joint<'a>(evidence: &'a Evidence, regime: &Regime) -> Vec<&'a Record> {
+    evidence.groups(&[&regime.group("joint")])
+}
+
+/// C1.
+pub(super) fn long_plateau(evidence: &Evidence) -> Finding {
+    let of: Vec<Vec<&Record>> = REGIMES.iter().map(|regime| joint(evidence, regime)).collect();
+    if of.iter().any(|runs| runs.len() < FEWEST) {
+        return Finding::not_testable("needs three joint runs in either regime");
+    }
+    let jumps = |runs: &Vec<&Record>| runs.iter().all(|record| course(record) == Course::Jump);
+    let held: Vec<bool> = of.iter().map(jumps).collect();
+    let words = REGIMES.iter().zip(&of).map(|(regime, runs)| {
+        let courses: Vec<&str> = runs.iter().map(|record| course(record).name()).collect();
+        let times = [0.5, 0.7, 0.9].map(|accuracy| {
+            let times: Vec<f64> =
+                runs.iter().filter_map(|r| reaches(r, accuracy)).map(|t| t as f64).collect();
+            format!("{} ({} of {})", show(mean_of(&times), 0), times.len(), runs.len())
+        });
+        let last: Vec<f64> = runs.iter().filter_map(|r| r.row.acc_final).collect();
+        format!(
+            "{}: {}; test accuracy .50 at {}, .70 at {}, .90 at {}, at the end {}",
+            regime.name,
+            courses.join(", "),
+            times[0],
+            times[1],
+            times[2],
+            show(mean_of(&last), 3)
+        )
+    });
+    let words: Vec<String> = words.collect();
+    let mut figures = Vec::new();
+    for (regime, runs) in REGIMES.iter().zip(&of) {
+        let mut series = curves(runs, "train accuracy", |e| e.train_acc);
+        series.extend(curves(runs, "test accuracy", |e| e.test_acc));
+        series.extend(curves(runs, "probe: n mod 16", |e| e.probe_mod16));
+        let untrained = |record: &Record| {
+            let first = record.curves.first().and_then(|e| e.probe_mod16);
+            record.curve(|e| e.probe_mod16.and(first))
+        };
+        series.extend(paths(runs, |_| "probe, untrained encoder".to_owned(), untrained));
+        series.extend(curves(runs, "H̃ of the encoder", |e| e.entropy_encoder));
+        series.extend(curves(runs, "H̃ of the decoder", |e| e.entropy));
+        figures.push(Figure {
+            title: format!("What is known when: joint runs, {}", regime.name),
+            axes: [STEPS, "accuracy, or H̃"],
+            log: [false, false],
+            places: vec![],
+            series,
+            lines: vec![],
+        });
+    }
+    Finding {
+        measured: words.join("; "),
+        estimate: None,
+        seeds: of.iter().map(Vec::len).sum(),
+        controls: "train accuracy stands in the picture".to_owned(),
+        verdict: super::claims::verdict(&held),
+        why: match held.iter().filter(|held| **held).count() {
+            2 => "Every joint run waits on a plateau and jumps.".to_owned(),
+            1 => "A plateau and a jump are there under some of the choices that the paper leaves open.".to_owned(),
+            _ => "In neither regime do all runs wait on a plateau and jump.".to_owned(),
+        },
+        figures,
+        note: "Models of 1+1 layers and width 128: nothing here says that 6+6 layers behave alike.".to_owned(),
+    }
+}
