@@ -7,6 +7,7 @@
 
 mod hash;
 pub mod intervene;
+pub mod probe;
 pub mod sequence;
 pub mod set;
 mod validate;
@@ -16,6 +17,7 @@ use crate::tasks::{collatz, train_count};
 use intervene::{InterveneConfig, StopConfig};
 use models::SequenceShape;
 use models::config::{EncoderDecoderConfig, MlpConfig, OneLayerConfig};
+use probe::ProbeConfig;
 use sequence::{CollatzConfig, GcdConfig, MOST_TRAIN, TrainSet};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
@@ -54,6 +56,9 @@ pub struct Config {
     pub spectral: SpectralConfig,
     /// When it is saved.
     pub checkpoint: CheckpointConfig,
+    /// What linear probes ask of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeConfig>,
     /// What is done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intervene: Option<InterveneConfig>,
@@ -224,6 +229,18 @@ impl ModelConfig {
             ModelConfig::OneLayer(c) => c.probes(),
             ModelConfig::Mlp(c) => c.probes(),
             ModelConfig::EncoderDecoder(c) => c.probes(),
+        }
+    }
+
+    /// Those that have a row for each token of what an encoder reads; none where there is no encoder.
+    pub fn source_probes(&self) -> Vec<String> {
+        match self {
+            ModelConfig::EncoderDecoder(c) => {
+                let entering = |l: usize| format!("encoder.blocks.{l}.hook_resid_pre");
+                let within = c.probes().into_iter().filter(|name| name.starts_with("encoder."));
+                (0..c.encoder_layers).map(entering).chain(within).collect()
+            }
+            _ => Vec::new(),
         }
     }
 

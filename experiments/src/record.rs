@@ -93,6 +93,7 @@ pub const COLLATZ: Files = Files {
         "base",
         "order",
         "sampler",
+        "train_fraction",
         "train",
         "reading",
         "encoder_layers",

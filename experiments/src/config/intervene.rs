@@ -25,6 +25,12 @@ pub const OPTIONAL: &[&str] = &[
     "intervene.labels.shuffled",
     "intervene.freeze.parts",
     "optim.clip",
+    "probe.every",
+    "probe.rows",
+    "probe.at",
+    "probe.pool",
+    "probe.targets",
+    "probe.erase",
     "stop.past_grok",
 ];
 
@@ -220,6 +226,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::probe::{Pool, ProbeConfig};
     use crate::presets::PRESETS;
     use toml::{Table, Value};
 
@@ -315,6 +322,14 @@ past_grok = 10_000
         let (mut all, mut required) = (everything(), Vec::new());
         paths("", &Table::try_from(with(&[]).unwrap()).unwrap(), &mut required);
         (all.optim.clip, all.eval.test) = (Some(5.0), Some(1000));
+        all.probe = Some(ProbeConfig {
+            every: 500,
+            rows: 100,
+            at: Vec::new(),
+            pool: Pool::Mean,
+            targets: Vec::new(),
+            erase: Vec::new(),
+        });
         let mut found = Vec::new();
         paths("", &Table::try_from(all).unwrap(), &mut found);
         found.retain(|path| !required.contains(path));

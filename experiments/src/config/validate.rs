@@ -3,6 +3,7 @@
 use super::intervene::{Donor, FreezeConfig, InterveneConfig, MixingConfig, NormConfig, in_part};
 use super::sequence::{CollatzConfig, Sampler, TrainSet};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
+use crate::observe::probe::Target;
 use crate::seed::Seed;
 use crate::tasks::modular::is_prime;
 use crate::tasks::sequences::{MAX_LENGTH, Numerals, split};
@@ -65,6 +66,7 @@ impl Config {
         self.validate_model()?;
         self.validate_optim()?;
         self.validate_observers()?;
+        self.validate_probe()?;
         self.validate_interventions()?;
         self.validate_memory()
     }
@@ -312,6 +314,54 @@ impl Config {
                 known.join(", ")
             );
             require!(!s.at[..i].contains(name), "spectral.at: {name:?} stands there twice");
+        }
+        Ok(())
+    }
+
+    fn validate_probe(&self) -> Result<(), String> {
+        let Some(p) = &self.probe else { return Ok(()) };
+        let with_encoder =
+            matches!(&self.model, ModelConfig::EncoderDecoder(model) if model.encoder_layers > 0);
+        require!(
+            with_encoder && matches!(self.task, TaskConfig::Collatz(_)),
+            "[probe]: it asks an encoder about the number n that it reads, so it needs a model with an encoder and a \
+             Collatz task"
+        );
+        require!(
+            p.every > 0 && p.every.is_multiple_of(self.eval.every),
+            "probe.every = {}: must be a multiple of eval.every = {}",
+            p.every,
+            self.eval.every
+        );
+        let most = self.evaluated().1;
+        require!(
+            (20..=most).contains(&p.rows),
+            "probe.rows = {}: must be 20 to {most}, the number of test examples that are evaluated",
+            p.rows
+        );
+        require!(!p.at.is_empty(), "probe.at = []: name at least one activation");
+        let known = self.model.source_probes();
+        for (i, name) in p.at.iter().enumerate() {
+            require!(
+                known.contains(name),
+                "probe.at: the encoder of this model has no {name:?}; it has {}",
+                known.join(", ")
+            );
+            require!(!p.at[..i].contains(name), "probe.at: {name:?} stands there twice");
+        }
+        require!(!p.targets.is_empty(), "probe.targets = []: name at least one");
+        for (i, target) in p.targets.iter().enumerate() {
+            require!(
+                !p.targets[..i].contains(target),
+                "probe.targets: {target} stands there twice"
+            );
+        }
+        for target in &p.erase {
+            require!(
+                p.targets.contains(target) && !matches!(target, Target::Bit(_)),
+                "probe.erase: {target} must be one of probe.targets, and no bit: a bit has a probe for each \
+                 residue, and no directions of its own"
+            );
         }
         Ok(())
     }

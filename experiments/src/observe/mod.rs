@@ -8,4 +8,5 @@ pub mod fourier;
 pub mod milestones;
 pub mod norms;
 pub mod probe;
+pub mod probes;
 pub mod spectra;

@@ -29,7 +29,10 @@
 
 use crate::seed::{Seed, shuffle};
 use crate::stats::Share;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
 
 /// C, the inverse strength of the penalty: scikit-learn's default.
 pub const C: f64 = 1.0;
@@ -40,8 +43,9 @@ const MAX_STEPS: usize = 1000;
 /// Pairs that L-BFGS remembers.
 const MEMORY: usize = 20;
 
-/// What is asked of an encoder about the number n that it reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is asked of an encoder about the number n that it reads. In a config: "mod16", "bit3", "base8", "log2".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Target {
     /// n mod m; parity is that of 2.
     Residue(u32),
@@ -54,6 +58,53 @@ pub enum Target {
     Digits(u32),
     /// ⌊log₂ n⌋; 0 for n = 0.
     Log2,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Target::Residue(m) => write!(f, "mod{m}"),
+            Target::Bit(k) => write!(f, "bit{k}"),
+            Target::Digits(base) => write!(f, "base{base}"),
+            Target::Log2 => f.write_str("log2"),
+        }
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> String {
+        target.to_string()
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+    fn try_from(text: String) -> Result<Target, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Target, String> {
+        let number = |word: &str, within: std::ops::RangeInclusive<u32>| {
+            let number = text.strip_prefix(word)?.parse().ok()?;
+            within.contains(&number).then_some(number)
+        };
+        let target = match text {
+            "log2" => Some(Target::Log2),
+            _ => number("mod", 2..=64)
+                .map(Target::Residue)
+                .or_else(|| number("bit", 1..=16).map(Target::Bit))
+                .or_else(|| number("base", 2..=65_536).map(Target::Digits)),
+        };
+        target.ok_or_else(|| {
+            format!(
+                "{text:?} is nothing that a probe asks: expected \"mod2\" to \"mod64\", \"bit1\" to \"bit16\", \
+                 \"log2\", or \"base8\" for the number of digits in base 8"
+            )
+        })
+    }
 }
 
 impl Target {
@@ -91,16 +142,34 @@ pub fn probe(
     given: &[u32],
     seed: Seed,
 ) -> Result<Share, String> {
+    fitted(features, dim, labels, given, seed).map(|(share, _)| share)
+}
+
+/// As [`probe`], with the probes themselves: one for each value of `given`, ascending.
+///
+/// # Errors
+/// As [`probe`].
+///
+/// # Panics
+/// As [`probe`].
+pub fn fitted(
+    features: &[f32],
+    dim: usize,
+    labels: &[u32],
+    given: &[u32],
+    seed: Seed,
+) -> Result<(Share, Vec<Probe>), String> {
     assert_eq!(features.len(), labels.len() * dim, "a label a row");
-    let mut share = Share::default();
+    let (mut share, mut probes) = (Share::default(), Vec::new());
     for (train, test) in strata(given, labels.len(), seed) {
         let row = |&i: &usize| &features[i * dim..(i + 1) * dim];
         let x: Vec<f32> = train.iter().flat_map(row).copied().collect();
         let y: Vec<u32> = train.iter().map(|&i| labels[i]).collect();
         let probe = Probe::fit(&x, dim, &y)?;
         test.iter().for_each(|i| share.count(probe.predict(row(i)) == Some(labels[*i])));
+        probes.push(probe);
     }
-    Ok(share)
+    Ok((share, probes))
 }
 
 /// The same without features: the label that most fitted rows have (the lowest of several), for each
@@ -217,6 +286,21 @@ impl Probe {
         (weights, self.weights[dim * logits..].to_vec())
     }
 
+    /// The mean of the fitted rows: (dim).
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// The directions that its logits read, of the features as they are and not standardised: orthonormal, a row each
+    /// of (dim). One for two classes; for k, whose weights sum to 0, k − 1.
+    pub fn directions(&self) -> Vec<Vec<f64>> {
+        let (weights, _) = self.coefficients();
+        let raw = weights.chunks_exact(self.mean.len().max(1)).map(|row| {
+            row.iter().zip(&self.scale).map(|(w, scale)| w / scale).collect::<Vec<f64>>()
+        });
+        orthonormal(raw)
+    }
+
     /// Steps that the fit took.
     pub fn steps(&self) -> usize {
         self.steps
@@ -255,6 +339,27 @@ fn standard(features: &[f32], dim: usize) -> (Vec<f64>, Vec<f64>) {
         *sum = if deviation > rounding { deviation } else { 1.0 };
     }
     (mean, scale)
+}
+
+/// An orthonormal basis of what these vectors span, by Gram and Schmidt, twice over; one of which less than a
+/// millionth is left is in the others' span.
+pub fn orthonormal(vectors: impl Iterator<Item = Vec<f64>>) -> Vec<Vec<f64>> {
+    let mut basis: Vec<Vec<f64>> = Vec::new();
+    for mut vector in vectors {
+        let whole = dot(&vector, &vector).sqrt();
+        for _ in 0..2 {
+            for unit in &basis {
+                let along = dot(&vector, unit);
+                add(&mut vector, -along, unit);
+            }
+        }
+        let left = dot(&vector, &vector).sqrt();
+        if left > 1e-6 * whole {
+            vector.iter_mut().for_each(|x| *x /= left);
+            basis.push(vector);
+        }
+    }
+    basis
 }
 
 /// z = W x + c, with `weights` (columns, logits).

@@ -35,6 +35,8 @@ pub struct Regime {
     /// What its groups end in.
     pub name: &'static str,
     preset: &'static str,
+    /// Changes at the smoke scale.
+    smoke: &'static str,
     /// Steps at each scale.
     steps: [u64; 3],
     /// The checkpoints of a joint run at which encoders are taken early, at each scale; the first is where a
@@ -59,12 +61,14 @@ pub const REGIMES: [Regime; 2] = [
     Regime {
         name: "open",
         preset: "collatz-1x1",
+        smoke: "",
         steps: [240, 4_000, 20_000],
         early: [[40, 80, 120, 160], [100, 200, 500, 1_000], [500, 1_000, 2_000, 5_000]],
     },
     Regime {
         name: "plateau",
         preset: "collatz-plateau",
+        smoke: "task.train=100",
         steps: [240, 20_000, 100_000],
         early: [[40, 80, 120, 160], [500, 2_000, 5_000, 10_000], [2_000, 10_000, 20_000, 50_000]],
     },
@@ -90,7 +94,7 @@ const PROBE: &str = "probe.at=[\"encoder.ln_final.hook_out\",\"encoder.blocks.0.
 /// Steps of groups without a plateau.
 const OPEN: [u64; 3] = [240, 4_000, 20_000];
 /// Steps of the map.
-const MAP: [u64; 3] = [240, 6_000, 20_000];
+const MAP: [u64; 3] = [200, 6_000, 30_000];
 
 fn table(scale: Scale) -> Vec<Line> {
     let mut table = map();
@@ -162,7 +166,7 @@ fn in_regime(regime: &Regime, scale: Scale) -> Vec<Line> {
         preset: regime.preset,
         intervention,
         needs: if changes.contains("{donor}") { vec![joint.clone()] } else { Vec::new() },
-        changes,
+        changes: format!("{} {changes}", if scale == Scale::Smoke { regime.smoke } else { "" }),
         seeds,
         steps,
     };
@@ -277,7 +281,7 @@ fn others(scale: Scale) -> Vec<Line> {
             "C11",
             changes,
             [1, 1, 3],
-            [120, 2_000, 20_000],
+            [120, 2_000, 10_000],
         ));
     }
     for (op, bases) in MAPS {
@@ -380,4 +384,81 @@ fn groups(scale: Scale) -> Vec<Group> {
         }
     };
     table(scale).into_iter().map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::plan::plan;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_group_of_every_scale_resolves_to_valid_configs() {
+        for scale in Scale::ALL {
+            let groups = groups(scale);
+            let plan = plan(&groups).unwrap_or_else(|e| panic!("{scale:?}: {e:#}"));
+            // Nothing is wanted twice: a rule would miss the second.
+            for group in &groups {
+                let planned = plan.iter().filter(|run| run.group == group.name).count() as u64;
+                assert_eq!(
+                    planned,
+                    group.seeds.end - group.seeds.start,
+                    "{scale:?} {}",
+                    group.name
+                );
+            }
+            for run in &plan {
+                let donors = run.donors(std::path::Path::new("runs"));
+                assert_eq!(run.needs.is_some(), !donors.is_empty(), "{}", run.label());
+                assert!(donors.iter().all(|donor| {
+                    let needed = &plan[run.needs.unwrap()];
+                    donor.starts_with(needed.folder(std::path::Path::new("runs")))
+                }));
+            }
+        }
+    }
+
+    #[test]
+    fn donors_write_the_checkpoints_that_are_taken() {
+        for scale in Scale::ALL {
+            let plan = plan(&groups(scale)).unwrap();
+            for run in plan.iter().filter(|run| run.needs.is_some()) {
+                let donor = &plan[run.needs.unwrap()].config;
+                assert_eq!(donor.checkpoint.keep, 0, "{} needs every checkpoint", run.label());
+                assert_eq!(donor.stop, None, "{}: its donor makes every step", run.label());
+                let transplant =
+                    run.config.intervene.as_ref().unwrap().transplant.as_ref().unwrap();
+                for taken in transplant.values() {
+                    let written = taken.step.is_multiple_of(donor.checkpoint.every)
+                        || taken.step == donor.steps;
+                    assert!(written && taken.step <= donor.steps, "{}: {taken}", run.label());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_laptop_has_the_seeds_of_the_issue() {
+        let groups = groups(Scale::Laptop);
+        let seeds = |name: &str| {
+            let group = groups.iter().find(|group| group.name == name).expect(name);
+            group.seeds.end - group.seeds.start
+        };
+        for regime in REGIMES {
+            for what in ["joint", "encoder", "decoder", "rewound", "fresh", "early-0", "early-3"] {
+                assert_eq!(seeds(&regime.group(what)), 3, "{what}");
+            }
+        }
+        assert!(BASES.iter().all(|base| seeds(&format!("base-{base}")) >= 2));
+        assert!(seeds("binary") >= 3);
+    }
+
+    #[test]
+    fn every_claim_has_a_group_and_every_group_a_claim() {
+        let groups = groups(Scale::Laptop);
+        let served: HashSet<&str> = groups.iter().flat_map(|g| g.claims.clone()).collect();
+        assert!(COLLATZ.ids().iter().all(|id| served.contains(id)));
+        assert!(groups.iter().all(|g| !g.claims.is_empty()));
+        assert!(served.iter().all(|claim| COLLATZ.ids().contains(claim)));
+    }
 }
