@@ -9,6 +9,9 @@ pub mod claims;
 mod decoder;
 mod encoder;
 pub mod plateau;
+#[cfg(test)]
+#[path = "collatz/tests.rs"]
+mod rules;
 mod tasks;
 
 use super::Study;
