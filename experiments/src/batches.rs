@@ -1,6 +1,8 @@
 //! Which training rows step s learns from, without any state.
 //!
 //! ```text
+//! renewed              as with replacement, from rows b·count .. (b+1)·count of the list, counted on from its
+//!                      beginning where it ends; b = s / every, rounded down
 //! full                 all rows, in order, at every step
 //! with replacement     `size` independent draws from stream ("batch", s)
 //! without              rows s·size .. (s+1)·size of the infinite sequence  order₀ order₁ order₂ …,
@@ -27,6 +29,7 @@ pub struct Batches {
     order: Vec<u32>, // (rows): the permutation of the epoch below, kept because epochs are long
     epoch: Option<u64>, // which epoch `order` holds
     sums: Vec<f64>,  // (rows): the running sums of the weights; empty where there are none
+    renewed: Option<(usize, u64)>, // how many rows at a time, and for how many steps
 }
 
 impl Batches {
@@ -39,7 +42,16 @@ impl Batches {
         };
         // A full batch is every row in order; nothing is drawn.
         let replacement = replacement && batch != Batch::Full;
-        Batches { train, size, replacement, seed, order, epoch: None, sums: Vec::new() }
+        Batches {
+            train,
+            size,
+            replacement,
+            seed,
+            order,
+            epoch: None,
+            sums: Vec::new(),
+            renewed: None,
+        }
     }
 
     /// Batches of `size` of the rows `train`, drawn in proportion to their weights.
@@ -79,6 +91,16 @@ impl Batches {
         Ok(batches)
     }
 
+    /// Batches of `size` of `count` of the rows `train` at a time, others every so many steps.
+    ///
+    /// # Panics
+    /// If there are not so many rows, or `count` or `every` is 0.
+    pub fn renewed(train: Vec<u32>, count: usize, every: u64, size: usize, seed: Seed) -> Batches {
+        assert!((1..=train.len()).contains(&count) && every > 0, "{count} of {}", train.len());
+        let batches = Batches::new(train, Batch::Size(size), true, seed);
+        Batches { renewed: Some((count, every)), ..batches }
+    }
+
     /// Rows per batch.
     pub fn size(&self) -> usize {
         self.size
@@ -94,6 +116,11 @@ impl Batches {
                 let place = self.sums.partition_point(|&sum| sum <= u * total);
                 self.train[place.min(self.train.len() - 1)] // u·total may round to total
             });
+        } else if let Some((count, every)) = self.renewed {
+            let mut rng = self.seed.stream("batch", step);
+            let (rows, block) = (self.train.len() as u64, step / every);
+            let first = block * count as u64 % rows;
+            out.fill_with(|| self.train[((first + below(&mut rng, count) as u64) % rows) as usize]);
         } else if self.replacement {
             let mut rng = self.seed.stream("batch", step);
             out.fill_with(|| self.train[below(&mut rng, self.train.len())]);
@@ -127,6 +154,34 @@ impl Batches {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_renewed_set_is_the_next_one_and_in_the_end_the_first_again() {
+        let all: Vec<u32> = (100..110).collect();
+        let mut batches = Batches::renewed(all.clone(), 4, 3, 64, Seed(1));
+        let mut seen = |step| {
+            let mut rows = vec![0; 64];
+            batches.fill(step, &mut rows);
+            rows.sort_unstable();
+            rows.dedup();
+            rows
+        };
+        for (steps, expected) in [
+            ([0, 1, 2], vec![100, 101, 102, 103]),
+            ([3, 4, 5], vec![104, 105, 106, 107]),
+            ([6, 7, 8], vec![100, 101, 108, 109]),
+            ([9, 10, 11], vec![102, 103, 104, 105]),
+        ] {
+            assert!(steps.into_iter().all(|step| seen(step) == expected), "{steps:?}");
+        }
+        // The first set is drawn as a fixed one is.
+        let mut fixed = Batches::new(all[..4].to_vec(), Batch::Size(8), true, Seed(1));
+        let mut renewed = Batches::renewed(all, 4, 3, 8, Seed(1));
+        let (mut a, mut b) = (vec![0; 8], vec![0; 8]);
+        fixed.fill(2, &mut a);
+        renewed.fill(2, &mut b);
+        assert_eq!(a, b);
+    }
 
     fn rows(n: u32) -> Vec<u32> {
         (0..n).map(|i| 10 * i).collect()

@@ -121,7 +121,18 @@ impl Data {
             TaskConfig::Collatz(task) => samplers::weights(task, &train),
             _ => None,
         };
+        let renew = match (&config.task, config.task.sequence_split()) {
+            (TaskConfig::Collatz(task), Some((test, TrainSet::Fixed(count)))) => {
+                task.renew.map(|every| (test, count, every))
+            }
+            _ => None,
+        };
         match (weights, o.batch) {
+            (None, Batch::Size(size)) if let Some((test, count, every)) = renew => {
+                let rows = config.task.examples();
+                let others = sequences::split(rows, test, TrainSet::Online, seed).train;
+                Batches::renewed(others, count, every, size, seed)
+            }
             (Some(weights), Batch::Size(size)) => {
                 Batches::weighted(train, &weights, size, seed).expect("finite weights above 0")
             }

@@ -131,6 +131,7 @@ fn every_accuracy_is_what_python_makes_of_the_dump() {
                     test,
                     train,
                     sampler,
+                    renew: None,
                 })
             }
             None => TaskConfig::Gcd(GcdConfig { max: 100, base, order, test, train }),

@@ -25,6 +25,7 @@ pub const OPTIONAL: &[&str] = &[
     "intervene.labels.shuffled",
     "intervene.freeze.parts",
     "optim.clip",
+    "task.renew",
     "probe.every",
     "probe.rows",
     "probe.at",
@@ -333,6 +334,7 @@ past_grok = 10_000
         let mut found = Vec::new();
         paths("", &Table::try_from(all).unwrap(), &mut found);
         found.retain(|path| !required.contains(path));
+        found.push("task.renew".to_owned()); // of a task that this preset does not have
         found.sort_unstable();
         let mut known = OPTIONAL.to_vec();
         known.sort_unstable();

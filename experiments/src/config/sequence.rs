@@ -27,6 +27,10 @@ pub struct CollatzConfig {
     pub train: TrainSet,
     /// How often each of these is drawn.
     pub sampler: Sampler,
+    /// Steps after which a fixed set makes way for another: the next so many of the others, and after the last of them
+    /// the first again. Absent, it stays. Train accuracy is that on the first set throughout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew: Option<u64>,
 }
 
 /// What an odd n becomes.
@@ -274,6 +278,22 @@ train = 1000
             let said = Config::from_toml(&text.replace(line, change), "t.toml").unwrap_err();
             assert!(said.to_string().contains("task.sampler: one that is not uniform"), "{said}");
         }
+    }
+
+    #[test]
+    fn only_a_fixed_set_is_renewed() {
+        let of = |task: &str| {
+            let text = text(&task.replace("[task]", "[task]\nrenew = 500"), "max", "max");
+            Config::from_toml(&text, "t.toml").map(|_| ()).map_err(|e| e.to_string())
+        };
+        let fixed = COLLATZ.replace("\"online\"", "1000");
+        let refused = "t.toml: task.renew: must be at least 1, and needs a number as task.train";
+        for task in [COLLATZ.to_owned(), fixed.replace("uniform", "log_uniform")] {
+            let said = of(&task).unwrap_err();
+            assert!(said.starts_with(refused), "{said}");
+        }
+        let said = of(&fixed).err().unwrap_or_default();
+        assert!(said.is_empty() || said.starts_with(VALID), "{said}");
     }
 
     #[test]

@@ -140,6 +140,17 @@ impl Config {
                      {base}, and a sequence has at most {MAX_LENGTH}"
                 );
                 require!(
+                    c.renew.is_none_or(|every| {
+                        every > 0
+                            && matches!(c.train, TrainSet::Fixed(_))
+                            && c.sampler == Sampler::Uniform
+                            && self.optim.replacement
+                            && self.optim.batch != Batch::Full
+                    }),
+                    "task.renew: must be at least 1, and needs a number as task.train and optim.batch, task.sampler = \
+                     \"uniform\" and optim.replacement = true"
+                );
+                require!(
                     c.sampler == Sampler::Uniform
                         || self.optim.replacement && self.optim.batch != Batch::Full,
                     "task.sampler: one that is not uniform draws with replacement, so it needs \

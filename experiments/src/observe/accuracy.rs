@@ -144,6 +144,7 @@ mod tests {
             test,
             train,
             sampler,
+            renew: None,
         });
         let table = Sequences::new(&config);
         // n = 1 → 4, no carry; 27 → 122₈, 2 carries; 9 → 34₈, 0; 2 → 1; 26 → 15₈

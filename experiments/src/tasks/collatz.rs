@@ -120,7 +120,17 @@ mod tests {
 
     fn config(op: CollatzOp, iterations: u32, base: u32, order: DigitOrder) -> CollatzConfig {
         let (test, train, sampler) = (10, TrainSet::Online, Sampler::Uniform);
-        CollatzConfig { op, iterations, max: 10_000, base, order, test, train, sampler }
+        CollatzConfig {
+            op,
+            iterations,
+            max: 10_000,
+            base,
+            order,
+            test,
+            train,
+            sampler,
+            renew: None,
+        }
     }
 
     #[test]
