@@ -1,12 +1,13 @@
 //! What an experiment is: one TOML file, read strictly.
 //!
 //! Every field is required and unknown ones are refused, so a file says everything that its result
-//! depends on; what is done to a run stands in optional sections (`intervene.rs`), and an absent one
-//! does nothing. [`Config::from_toml`] reads and checks a file, [`set::set`] changes a field by its path,
+//! depends on; what is done to a run stands in optional sections (`intervene.rs`, `probe.rs`), and an
+//! absent one does nothing. [`Config::from_toml`] reads and checks a file, [`set::set`] changes a field by its path,
 //! [`Config::hash`] names the folder of its runs.
 
 mod hash;
 pub mod intervene;
+pub mod probe;
 pub mod sequence;
 pub mod set;
 mod validate;
@@ -16,6 +17,7 @@ use crate::tasks::{collatz, train_count};
 use intervene::{InterveneConfig, StopConfig};
 use models::SequenceShape;
 use models::config::{EncoderDecoderConfig, MlpConfig, OneLayerConfig};
+use probe::ProbeConfig;
 use sequence::{CollatzConfig, GcdConfig, MOST_TRAIN, TrainSet};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
@@ -60,6 +62,9 @@ pub struct Config {
     /// When it ends before its last step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopConfig>,
+    /// What linear probes read off its encoder, and what is taken out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeConfig>,
 }
 
 /// The `[task]` table; its `kind` picks the variant.

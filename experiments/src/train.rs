@@ -12,6 +12,7 @@ use crate::intervene::parts::{self, Donors, FrozenEncoder};
 use crate::intervene::{Interventions, labels};
 use crate::observe::evaluate::Evaluator;
 use crate::observe::milestones::Milestones;
+use crate::observe::probes::Probes;
 use crate::observe::spectra::{Spectra, key};
 use crate::pool;
 use crate::profile::{Profile, Span};
@@ -458,6 +459,7 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
     meta.write(folder.path())?;
     profile.lap(Span::Part("start", "checkpoint, metrics, meta"));
     let mut evaluator = Evaluator::new(config);
+    let mut probes = Probes::new(config);
     profile.lap(Span::Part("start", "evaluator"));
     trainer.profile = profile;
 
@@ -470,9 +472,13 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
         let end = config.last_step(milestones.t_grok);
         let evaluation = if step == end || step % config.eval.every == 0 {
             let tape = &trainer.model.tape;
-            let log = evaluator
-                .evaluate(tape, &trainer.data)
-                .map_err(|sentence| anyhow::anyhow!("step {step}: {sentence}"))?;
+            let said = |sentence| anyhow::anyhow!("step {step}: {sentence}");
+            let mut log = evaluator.evaluate(tape, &trainer.data).map_err(said)?;
+            if let Some(probes) =
+                probes.as_mut().filter(|probes| step == end || probes.is_due(step))
+            {
+                log.extend(probes.read(tape, &trainer.data).map_err(said)?);
+            }
             let get = |key: &str| log.iter().find(|(k, _)| k == key).map_or(f64::NAN, |x| x.1);
             latest = Final {
                 train_acc: get("train/acc"),

@@ -23,6 +23,12 @@ pub const OPTIONAL: &[&str] = &[
     "intervene.labels.shuffled",
     "intervene.freeze.parts",
     "optim.clip",
+    "probe.at",
+    "probe.erase",
+    "probe.every",
+    "probe.pool",
+    "probe.rows",
+    "probe.targets",
     "stop.past_grok",
 ];
 
@@ -206,6 +212,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::probe::{Pool, ProbeConfig};
     use crate::presets::PRESETS;
     use toml::{Table, Value};
 
@@ -301,6 +308,8 @@ past_grok = 10_000
         let (mut all, mut required) = (everything(), Vec::new());
         paths("", &Table::try_from(with(&[]).unwrap()).unwrap(), &mut required);
         (all.optim.clip, all.eval.test) = (Some(5.0), Some(1000));
+        let (at, targets, pool) = (Vec::new(), Vec::new(), Pool::Mean);
+        all.probe = Some(ProbeConfig { every: 1, rows: 20, at, pool, targets, erase: Vec::new() });
         let mut found = Vec::new();
         paths("", &Table::try_from(all).unwrap(), &mut found);
         found.retain(|path| !required.contains(path));

@@ -1,6 +1,7 @@
 //! What no run can have, said in one sentence each: which key, its value, what was expected.
 
 use super::intervene::{Donor, FreezeConfig, InterveneConfig, MixingConfig, NormConfig, in_part};
+use super::probe::{FEWEST_ROWS, ProbeConfig, Target};
 use super::sequence::{CollatzConfig, Sampler, TrainSet};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
 use crate::seed::Seed;
@@ -66,6 +67,7 @@ impl Config {
         self.validate_optim()?;
         self.validate_observers()?;
         self.validate_interventions()?;
+        self.validate_probe()?;
         self.validate_memory()
     }
 
@@ -428,6 +430,69 @@ impl Config {
                 self.task.examples(),
                 bytes / 1e9,
                 MAX_OUTPUTS / 1e9
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_probe(&self) -> Result<(), String> {
+        let Some(ProbeConfig { every, rows, at, pool: _, targets, erase }) = &self.probe else {
+            return Ok(());
+        };
+        let ModelConfig::EncoderDecoder(model) = &self.model else {
+            return Err("[probe]: only a model of sequences has an encoder to probe".to_owned());
+        };
+        require!(
+            !matches!(self.task, TaskConfig::Gcd(_)),
+            "[probe]: targets are asked of one number, and a source of gcd holds two"
+        );
+        require!(
+            model.encoder_layers > 0,
+            "[probe]: this model is a decoder alone and has no encoder"
+        );
+        require!(
+            *every > 0 && every.is_multiple_of(self.eval.every),
+            "probe.every = {every}: must be a multiple of eval.every = {}, for a reading comes with an \
+             evaluation",
+            self.eval.every
+        );
+        let (_, test) = self.evaluated();
+        require!(
+            (FEWEST_ROWS..=test).contains(rows),
+            "probe.rows = {rows}: must be {FEWEST_ROWS} to {test}, the number of test examples that are \
+             evaluated"
+        );
+        require!(!at.is_empty(), "probe.at = []: name at least one activation");
+        let known = model.source_hooks();
+        for (i, name) in at.iter().enumerate() {
+            require!(
+                !self.model.probes().contains(name) || known.contains(name),
+                "probe.at: {name:?} is over target tokens, and a probe reads what is known of the source; \
+                 expected one of {}",
+                known.join(", ")
+            );
+            require!(
+                known.contains(name),
+                "probe.at: this model has no {name:?} over source tokens; it has {}",
+                known.join(", ")
+            );
+            require!(!at[..i].contains(name), "probe.at: {name:?} stands there twice");
+        }
+        require!(!targets.is_empty(), "probe.targets = []: name at least one target");
+        for (key, all) in [("targets", targets), ("erase", erase)] {
+            for (i, target) in all.iter().enumerate() {
+                require!(!all[..i].contains(target), "probe.{key}: {target} stands there twice");
+            }
+        }
+        for target in erase {
+            require!(
+                !matches!(target, Target::Bit(_)),
+                "probe.erase: {target} has a probe for each residue of what is given, and no directions \
+                 of its own"
+            );
+            require!(
+                targets.contains(target),
+                "probe.erase: {target} is none of probe.targets, so there is no probe of it"
             );
         }
         Ok(())

@@ -118,7 +118,7 @@ impl Evaluator {
 ///
 /// # Panics
 /// If `to` has others.
-fn copy_params(to: &mut Tape, trained: &Tape, data: &Data) {
+pub(super) fn copy_params(to: &mut Tape, trained: &Tape, data: &Data) {
     let frozen = data.frozen.as_ref().map(|frozen| &frozen.encoder.tape);
     let tapes = std::iter::once(trained).chain(frozen);
     let copied: usize = tapes.map(|tape| to.copy_common_params_from(tape)).sum();
