@@ -290,3 +290,58 @@ fn pool(pool: Pool, tokens: &[f32], dim: usize, to: &mut Vec<f32>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool;
+    use crate::presets::preset;
+    use crate::train::Trainer;
+
+    #[test]
+    #[ignore = "a measurement: cargo test --release -p plateau --lib -- --ignored --nocapture how_long_a_reading"]
+    fn how_long_a_reading_takes() {
+        const ALL: [&str; 9] =
+            ["mod2", "mod4", "mod8", "mod16", "bit2", "bit3", "bit4", "digits", "log2"];
+        let config = |targets: &[&str], erase: &[&str]| {
+            let at = "[\"encoder.ln_final.hook_out\", \"encoder.blocks.0.hook_resid_pre\"]";
+            let [targets, erase] = [targets, erase].map(|words| format!("{words:?}"));
+            let changes = [
+                ("probe.every", "500"),
+                ("probe.rows", "2000"),
+                ("probe.pool", "mean"),
+                ("probe.at", at),
+                ("probe.targets", &targets),
+                ("probe.erase", &erase),
+            ]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()));
+            Config::from_toml_with(preset("collatz-1x1").unwrap(), "t", &changes).unwrap()
+        };
+        let measure = |trainer: &Trainer, targets: &[&str], erase: &[&str]| {
+            let mut probes = Probes::new(&config(targets, erase)).unwrap();
+            let begun = std::time::Instant::now();
+            probes.read(&trainer.model().tape, trainer.data()).unwrap();
+            begun.elapsed().as_secs_f64()
+        };
+        pool::install(1, || {
+            let mut trainer = Trainer::new(&config(&ALL, &[]));
+            let mut begin = 0;
+            for end in [0, 100, 500, 1000] {
+                for step in begin..end {
+                    trainer.forward(step).unwrap();
+                    trainer.update(step).unwrap();
+                }
+                begin = end;
+                let one = measure(&trainer, &["mod2"], &[]);
+                println!("step {end}: the model's pass and mod2 {one:.3} s");
+                for target in &ALL[1..] {
+                    let both = measure(&trainer, &["mod2", target], &[]);
+                    println!("    {target} on two hooks: {:.3} s", both - one);
+                }
+                let [none, some] = [&[][..], &["mod2", "log2"]].map(|e| measure(&trainer, &ALL, e));
+                println!("    everything: {some:.3} s, of which erasing {:.3} s", some - none);
+            }
+        })
+        .unwrap();
+    }
+}
