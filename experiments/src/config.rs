@@ -1,8 +1,8 @@
 //! What an experiment is: one TOML file, read strictly.
 //!
 //! Every field is required and unknown ones are refused, so a file says everything that its result
-//! depends on; what is done to a run stands in optional sections (`intervene.rs`), and an absent one
-//! does nothing. [`Config::from_toml`] reads and checks a file, [`set::set`] changes a field by its path,
+//! depends on; what is done to a run stands in optional sections (`intervene.rs`, `probe.rs`), and an
+//! absent one does nothing. [`Config::from_toml`] reads and checks a file, [`set::set`] changes a field by its path,
 //! [`Config::hash`] names the folder of its runs.
 
 mod hash;
@@ -56,15 +56,15 @@ pub struct Config {
     pub spectral: SpectralConfig,
     /// When it is saved.
     pub checkpoint: CheckpointConfig,
-    /// What linear probes ask of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probe: Option<ProbeConfig>,
     /// What is done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intervene: Option<InterveneConfig>,
     /// When it ends before its last step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopConfig>,
+    /// What linear probes read off its encoder, and what is taken out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeConfig>,
 }
 
 /// The `[task]` table; its `kind` picks the variant.
@@ -229,18 +229,6 @@ impl ModelConfig {
             ModelConfig::OneLayer(c) => c.probes(),
             ModelConfig::Mlp(c) => c.probes(),
             ModelConfig::EncoderDecoder(c) => c.probes(),
-        }
-    }
-
-    /// Those that have a row for each token of what an encoder reads; none where there is no encoder.
-    pub fn source_probes(&self) -> Vec<String> {
-        match self {
-            ModelConfig::EncoderDecoder(c) => {
-                let entering = |l: usize| format!("encoder.blocks.{l}.hook_resid_pre");
-                let within = c.probes().into_iter().filter(|name| name.starts_with("encoder."));
-                (0..c.encoder_layers).map(entering).chain(within).collect()
-            }
-            _ => Vec::new(),
         }
     }
 

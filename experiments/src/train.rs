@@ -474,6 +474,11 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
             let tape = &trainer.model.tape;
             let said = |sentence| anyhow::anyhow!("step {step}: {sentence}");
             let mut log = evaluator.evaluate(tape, &trainer.data).map_err(said)?;
+            if let Some(probes) =
+                probes.as_mut().filter(|probes| step == end || probes.is_due(step))
+            {
+                log.extend(probes.read(tape, &trainer.data).map_err(said)?);
+            }
             let get = |key: &str| log.iter().find(|(k, _)| k == key).map_or(f64::NAN, |x| x.1);
             latest = Final {
                 train_acc: get("train/acc"),
@@ -483,13 +488,6 @@ fn run_here(config: &Config, folder: &RunFolder, conduct: &Conduct) -> Result<Ou
             let Final { train_acc, test_acc, normalised_entropy } = latest;
             milestones.observe(step, train_acc, test_acc, Some(normalised_entropy));
             trainer.profile.lap(Span::Part("observe", "evaluation"));
-            // The last evaluation is probed, too.
-            let last = step == config.last_step(milestones.t_grok);
-            if let Some(probes) = probes.as_mut().filter(|probes| last || probes.due(step)) {
-                let tape = &trainer.model.tape;
-                log.extend(probes.observe(tape, &trainer.data).map_err(said)?);
-                trainer.profile.lap(Span::Part("observe", "probes"));
-            }
             log
         } else {
             Vec::new()

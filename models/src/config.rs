@@ -340,6 +340,21 @@ impl EncoderDecoderConfig {
         }
         names
     }
+
+    /// The activations with a row for each source token, input side first: what enters each block of the
+    /// encoder (in the first the embedding alone), and the encoder's [`EncoderDecoderConfig::probes`]. None
+    /// of a decoder alone.
+    pub fn source_hooks(&self) -> Vec<String> {
+        let probes = self.probes();
+        let of_block = |block: &String| -> Vec<String> {
+            let inside = probes.iter().filter(|name| name.starts_with(block.as_str()));
+            [format!("{block}hook_resid_pre")].into_iter().chain(inside.cloned()).collect()
+        };
+        let blocks = (0..self.encoder_layers).map(|l| format!("encoder.blocks.{l}."));
+        let mut names: Vec<String> = blocks.flat_map(|block| of_block(&block)).collect();
+        names.extend(probes.into_iter().filter(|name| name.starts_with("encoder.ln_final.")));
+        names
+    }
 }
 
 #[cfg(test)]

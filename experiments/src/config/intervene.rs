@@ -26,12 +26,12 @@ pub const OPTIONAL: &[&str] = &[
     "intervene.freeze.parts",
     "optim.clip",
     "task.renew",
-    "probe.every",
-    "probe.rows",
     "probe.at",
-    "probe.pool",
-    "probe.targets",
     "probe.erase",
+    "probe.every",
+    "probe.pool",
+    "probe.rows",
+    "probe.targets",
     "stop.past_grok",
 ];
 
@@ -323,14 +323,8 @@ past_grok = 10_000
         let (mut all, mut required) = (everything(), Vec::new());
         paths("", &Table::try_from(with(&[]).unwrap()).unwrap(), &mut required);
         (all.optim.clip, all.eval.test) = (Some(5.0), Some(1000));
-        all.probe = Some(ProbeConfig {
-            every: 500,
-            rows: 100,
-            at: Vec::new(),
-            pool: Pool::Mean,
-            targets: Vec::new(),
-            erase: Vec::new(),
-        });
+        let (at, targets, pool) = (Vec::new(), Vec::new(), Pool::Mean);
+        all.probe = Some(ProbeConfig { every: 1, rows: 20, at, pool, targets, erase: Vec::new() });
         let mut found = Vec::new();
         paths("", &Table::try_from(all).unwrap(), &mut found);
         found.retain(|path| !required.contains(path));

@@ -1,9 +1,9 @@
 //! What no run can have, said in one sentence each: which key, its value, what was expected.
 
 use super::intervene::{Donor, FreezeConfig, InterveneConfig, MixingConfig, NormConfig, in_part};
+use super::probe::{FEWEST_ROWS, ProbeConfig, Target};
 use super::sequence::{CollatzConfig, Sampler, TrainSet};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
-use crate::observe::probe::Target;
 use crate::seed::Seed;
 use crate::tasks::modular::is_prime;
 use crate::tasks::sequences::{MAX_LENGTH, Numerals, split};
@@ -68,6 +68,7 @@ impl Config {
         self.validate_observers()?;
         self.validate_probe()?;
         self.validate_interventions()?;
+        self.validate_probe()?;
         self.validate_memory()
     }
 
@@ -329,54 +330,6 @@ impl Config {
         Ok(())
     }
 
-    fn validate_probe(&self) -> Result<(), String> {
-        let Some(p) = &self.probe else { return Ok(()) };
-        let with_encoder =
-            matches!(&self.model, ModelConfig::EncoderDecoder(model) if model.encoder_layers > 0);
-        require!(
-            with_encoder && matches!(self.task, TaskConfig::Collatz(_)),
-            "[probe]: it asks an encoder about the number n that it reads, so it needs a model with an encoder and a \
-             Collatz task"
-        );
-        require!(
-            p.every > 0 && p.every.is_multiple_of(self.eval.every),
-            "probe.every = {}: must be a multiple of eval.every = {}",
-            p.every,
-            self.eval.every
-        );
-        let most = self.evaluated().1;
-        require!(
-            (20..=most).contains(&p.rows),
-            "probe.rows = {}: must be 20 to {most}, the number of test examples that are evaluated",
-            p.rows
-        );
-        require!(!p.at.is_empty(), "probe.at = []: name at least one activation");
-        let known = self.model.source_probes();
-        for (i, name) in p.at.iter().enumerate() {
-            require!(
-                known.contains(name),
-                "probe.at: the encoder of this model has no {name:?}; it has {}",
-                known.join(", ")
-            );
-            require!(!p.at[..i].contains(name), "probe.at: {name:?} stands there twice");
-        }
-        require!(!p.targets.is_empty(), "probe.targets = []: name at least one");
-        for (i, target) in p.targets.iter().enumerate() {
-            require!(
-                !p.targets[..i].contains(target),
-                "probe.targets: {target} stands there twice"
-            );
-        }
-        for target in &p.erase {
-            require!(
-                p.targets.contains(target) && !matches!(target, Target::Bit(_)),
-                "probe.erase: {target} must be one of probe.targets, and no bit: a bit has a probe for each \
-                 residue, and no directions of its own"
-            );
-        }
-        Ok(())
-    }
-
     fn validate_interventions(&self) -> Result<(), String> {
         if let Some(intervene) = &self.intervene {
             require!(
@@ -489,6 +442,69 @@ impl Config {
                 self.task.examples(),
                 bytes / 1e9,
                 MAX_OUTPUTS / 1e9
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_probe(&self) -> Result<(), String> {
+        let Some(ProbeConfig { every, rows, at, pool: _, targets, erase }) = &self.probe else {
+            return Ok(());
+        };
+        let ModelConfig::EncoderDecoder(model) = &self.model else {
+            return Err("[probe]: only a model of sequences has an encoder to probe".to_owned());
+        };
+        require!(
+            !matches!(self.task, TaskConfig::Gcd(_)),
+            "[probe]: targets are asked of one number, and a source of gcd holds two"
+        );
+        require!(
+            model.encoder_layers > 0,
+            "[probe]: this model is a decoder alone and has no encoder"
+        );
+        require!(
+            *every > 0 && every.is_multiple_of(self.eval.every),
+            "probe.every = {every}: must be a multiple of eval.every = {}, for a reading comes with an \
+             evaluation",
+            self.eval.every
+        );
+        let (_, test) = self.evaluated();
+        require!(
+            (FEWEST_ROWS..=test).contains(rows),
+            "probe.rows = {rows}: must be {FEWEST_ROWS} to {test}, the number of test examples that are \
+             evaluated"
+        );
+        require!(!at.is_empty(), "probe.at = []: name at least one activation");
+        let known = model.source_hooks();
+        for (i, name) in at.iter().enumerate() {
+            require!(
+                !self.model.probes().contains(name) || known.contains(name),
+                "probe.at: {name:?} is over target tokens, and a probe reads what is known of the source; \
+                 expected one of {}",
+                known.join(", ")
+            );
+            require!(
+                known.contains(name),
+                "probe.at: this model has no {name:?} over source tokens; it has {}",
+                known.join(", ")
+            );
+            require!(!at[..i].contains(name), "probe.at: {name:?} stands there twice");
+        }
+        require!(!targets.is_empty(), "probe.targets = []: name at least one target");
+        for (key, all) in [("targets", targets), ("erase", erase)] {
+            for (i, target) in all.iter().enumerate() {
+                require!(!all[..i].contains(target), "probe.{key}: {target} stands there twice");
+            }
+        }
+        for target in erase {
+            require!(
+                !matches!(target, Target::Bit(_)),
+                "probe.erase: {target} has a probe for each residue of what is given, and no directions \
+                 of its own"
+            );
+            require!(
+                targets.contains(target),
+                "probe.erase: {target} is none of probe.targets, so there is no probe of it"
             );
         }
         Ok(())

@@ -29,10 +29,7 @@
 
 use crate::seed::{Seed, shuffle};
 use crate::stats::Share;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 
 /// C, the inverse strength of the penalty: scikit-learn's default.
 pub const C: f64 = 1.0;
@@ -43,92 +40,71 @@ const MAX_STEPS: usize = 1000;
 /// Pairs that L-BFGS remembers.
 const MEMORY: usize = 20;
 
-/// What is asked of an encoder about the number n that it reads. In a config: "mod16", "bit3", "base8", "log2".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Target {
-    /// n mod m; parity is that of 2.
-    Residue(u32),
-    /// The bit a_k = ⌊n / 2^(k−1)⌋ mod 2, k from 1, given those below it.
+/// Rows of features as the probes of all targets read them that have the same given values (see
+/// [`Target::given`](crate::config::probe::Target::given)): split into fitted and held-out ones, and standardised.
+#[derive(Debug)]
+pub struct Split<'a> {
+    features: &'a [f32],
+    dim: usize,
+    strata: Vec<Stratum>,
+}
+
+/// The rows of one given value: places of those that are fitted and held out, and the fitted ones themselves.
+#[derive(Debug)]
+struct Stratum {
+    train: Vec<usize>,
+    test: Vec<usize>,
+    design: Design,
+}
+
+impl<'a> Split<'a> {
+    /// Of rows of `dim` features.
     ///
-    /// The paper calls it conditional; our reading is that there is a probe of its own for each residue
-    /// n mod 2^(k−1), fitted to and tested on the numbers of that residue, and that hits are added up.
-    Bit(u32),
-    /// How many digits n has in this base.
-    Digits(u32),
-    /// ⌊log₂ n⌋; 0 for n = 0.
-    Log2,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Target::Residue(m) => write!(f, "mod{m}"),
-            Target::Bit(k) => write!(f, "bit{k}"),
-            Target::Digits(base) => write!(f, "base{base}"),
-            Target::Log2 => f.write_str("log2"),
+    /// # Errors
+    /// If a feature is not finite.
+    ///
+    /// # Panics
+    /// If there are not as many given values and rows.
+    pub fn new(
+        features: &'a [f32],
+        dim: usize,
+        given: &[u32],
+        seed: Seed,
+    ) -> Result<Split<'a>, String> {
+        assert_eq!(features.len(), given.len() * dim, "a given value a row");
+        let mut split = Split { features, dim, strata: Vec::new() };
+        for (train, test) in strata(given, given.len(), seed) {
+            let x: Vec<f32> = train.iter().flat_map(|&i| split.row(i)).copied().collect();
+            let design = Design::new(&x, dim)?;
+            split.strata.push(Stratum { train, test, design });
         }
+        Ok(split)
     }
-}
 
-impl From<Target> for String {
-    fn from(target: Target) -> String {
-        target.to_string()
+    fn row(&self, i: usize) -> &'a [f32] {
+        &self.features[i * self.dim..(i + 1) * self.dim]
     }
-}
 
-impl TryFrom<String> for Target {
-    type Error = String;
-    fn try_from(text: String) -> Result<Target, String> {
-        text.parse()
-    }
-}
-
-impl FromStr for Target {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Target, String> {
-        let number = |word: &str, within: std::ops::RangeInclusive<u32>| {
-            let number = text.strip_prefix(word)?.parse().ok()?;
-            within.contains(&number).then_some(number)
-        };
-        let target = match text {
-            "log2" => Some(Target::Log2),
-            _ => number("mod", 2..=64)
-                .map(Target::Residue)
-                .or_else(|| number("bit", 1..=16).map(Target::Bit))
-                .or_else(|| number("base", 2..=65_536).map(Target::Digits)),
-        };
-        target.ok_or_else(|| {
-            format!(
-                "{text:?} is nothing that a probe asks: expected \"mod2\" to \"mod64\", \"bit1\" to \"bit16\", \
-                 \"log2\", or \"base8\" for the number of digits in base 8"
-            )
-        })
-    }
-}
-
-impl Target {
-    /// The class of n.
-    pub fn label(self, n: u64) -> u32 {
-        match self {
-            Target::Residue(m) => (n % u64::from(m)) as u32,
-            Target::Bit(k) => (n >> (k - 1) & 1) as u32,
-            Target::Digits(base) => n.checked_ilog(base.into()).unwrap_or(0) + 1,
-            Target::Log2 => n.checked_ilog2().unwrap_or(0),
+    /// How many of the held-out labels probes hit, one of its own for each given value; and the probes.
+    ///
+    /// # Errors
+    /// If a fit does not end.
+    pub fn probe(&self, labels: &[u32]) -> Result<(Share, Vec<Probe>), String> {
+        assert_eq!(self.features.len(), labels.len() * self.dim, "a label a row");
+        let (mut share, mut probes) = (Share::default(), Vec::new());
+        for Stratum { train, test, design } in &self.strata {
+            let y: Vec<u32> = train.iter().map(|&i| labels[i]).collect();
+            let probe = design.fit(&y)?;
+            let hit = |&i: &usize| probe.predict(self.row(i)) == Some(labels[i]);
+            test.iter().for_each(|i| share.count(hit(i)));
+            probes.push(probe);
         }
-    }
-
-    /// What is known of n beforehand: 0 of every n, except for a bit.
-    pub fn given(self, n: u64) -> u32 {
-        match self {
-            Target::Bit(k) => (n & ((1 << (k - 1)) - 1)) as u32,
-            _ => 0,
-        }
+        Ok((share, probes))
     }
 }
 
 /// How many of the held-out labels a probe hits: of rows of `dim` features, with these labels. There is a
-/// probe of its own for each value of `given` (see [`Target::given`]), and hits are added up.
+/// probe of its own for each value of `given`, and hits are added up.
 ///
 /// # Errors
 /// If a feature is not finite, or a fit does not end.
@@ -142,34 +118,7 @@ pub fn probe(
     given: &[u32],
     seed: Seed,
 ) -> Result<Share, String> {
-    fitted(features, dim, labels, given, seed).map(|(share, _)| share)
-}
-
-/// As [`probe`], with the probes themselves: one for each value of `given`, ascending.
-///
-/// # Errors
-/// As [`probe`].
-///
-/// # Panics
-/// As [`probe`].
-pub fn fitted(
-    features: &[f32],
-    dim: usize,
-    labels: &[u32],
-    given: &[u32],
-    seed: Seed,
-) -> Result<(Share, Vec<Probe>), String> {
-    assert_eq!(features.len(), labels.len() * dim, "a label a row");
-    let (mut share, mut probes) = (Share::default(), Vec::new());
-    for (train, test) in strata(given, labels.len(), seed) {
-        let row = |&i: &usize| &features[i * dim..(i + 1) * dim];
-        let x: Vec<f32> = train.iter().flat_map(row).copied().collect();
-        let y: Vec<u32> = train.iter().map(|&i| labels[i]).collect();
-        let probe = Probe::fit(&x, dim, &y)?;
-        test.iter().for_each(|i| share.count(probe.predict(row(i)) == Some(labels[*i])));
-        probes.push(probe);
-    }
-    Ok((share, probes))
+    Ok(Split::new(features, dim, given, seed)?.probe(labels)?.0)
 }
 
 /// The same without features: the label that most fitted rows have (the lowest of several), for each
@@ -222,6 +171,52 @@ pub struct Probe {
     steps: usize,
 }
 
+/// Rows that are fitted, standardised, and what a fit to any labels takes from them.
+#[derive(Debug)]
+struct Design {
+    mean: Vec<f64>,     // (dim)
+    scale: Vec<f64>,    // (dim)
+    x: Vec<f64>,        // (rows, dim + 1): standardised features and a 1
+    products: Vec<f64>, // (dim + 1, dim + 1): XᵀX, lower triangle
+}
+
+impl Design {
+    /// Of rows of `dim` features.
+    fn new(features: &[f32], dim: usize) -> Result<Design, String> {
+        if let Some(at) = features.iter().position(|x| !x.is_finite()) {
+            let (row, feature) = (at / dim, at % dim);
+            return Err(format!(
+                "a probe's feature {feature} is {} in row {row}: expected a finite number",
+                features[at]
+            ));
+        }
+        let (mean, scale) = standard(features, dim);
+        let mut x = Vec::with_capacity(features.len() / dim * (dim + 1));
+        features.chunks_exact(dim).for_each(|row| standardise(row, &mean, &scale, &mut x));
+        let products = products(&x, dim + 1);
+        Ok(Design { mean, scale, x, products })
+    }
+
+    /// The probe of these labels.
+    fn fit(&self, labels: &[u32]) -> Result<Probe, String> {
+        let columns = self.mean.len() + 1;
+        assert_eq!(self.x.len(), labels.len() * columns, "a label a row");
+        let mut classes = labels.to_vec();
+        classes.sort_unstable();
+        classes.dedup();
+        let (mean, scale) = (self.mean.clone(), self.scale.clone());
+        let mut probe = Probe { classes, mean, scale, weights: Vec::new(), steps: 0 };
+        if probe.classes.len() < 2 {
+            return Ok(probe);
+        }
+        let class = |label| probe.classes.binary_search(label).expect("one of them");
+        let y = labels.iter().map(class).collect();
+        let problem = Problem { design: self, y, columns, logits: probe.logits() };
+        (probe.weights, probe.steps) = problem.minimise()?;
+        Ok(probe)
+    }
+}
+
 impl Probe {
     /// Fits rows of `dim` features to their labels. Of one label alone, or of no rows, there is nothing
     /// to fit.
@@ -230,28 +225,7 @@ impl Probe {
     /// If a feature is not finite, or the fit does not end.
     pub fn fit(features: &[f32], dim: usize, labels: &[u32]) -> Result<Probe, String> {
         assert_eq!(features.len(), labels.len() * dim, "a label a row");
-        if let Some(at) = features.iter().position(|x| !x.is_finite()) {
-            let (row, feature) = (at / dim, at % dim);
-            return Err(format!(
-                "a probe's feature {feature} is {} in row {row}: expected a finite number",
-                features[at]
-            ));
-        }
-        let mut classes = labels.to_vec();
-        classes.sort_unstable();
-        classes.dedup();
-        let (mean, scale) = standard(features, dim);
-        let mut probe = Probe { classes, mean, scale, weights: Vec::new(), steps: 0 };
-        if probe.classes.len() < 2 {
-            return Ok(probe);
-        }
-        let class = |label| probe.classes.binary_search(label).expect("one of them");
-        let y = labels.iter().map(class).collect();
-        let mut x = Vec::with_capacity(labels.len() * (dim + 1));
-        features.chunks_exact(dim).for_each(|row| probe.standardise(row, &mut x));
-        let problem = Problem { x, y, columns: dim + 1, logits: probe.logits() };
-        (probe.weights, probe.steps) = problem.minimise()?;
-        Ok(probe)
+        Design::new(features, dim)?.fit(labels)
     }
 
     /// The label of a row of features; the only one if there was no other, none if there were no rows.
@@ -260,7 +234,7 @@ impl Probe {
             return self.classes.first().copied();
         }
         let mut x = Vec::with_capacity(row.len() + 1);
-        self.standardise(row, &mut x);
+        standardise(row, &self.mean, &self.scale, &mut x);
         let mut z = vec![0.0; self.logits()];
         logits(&x, &self.weights, &mut z);
         let best = match *z {
@@ -286,21 +260,6 @@ impl Probe {
         (weights, self.weights[dim * logits..].to_vec())
     }
 
-    /// The mean of the fitted rows: (dim).
-    pub fn mean(&self) -> &[f64] {
-        &self.mean
-    }
-
-    /// The directions that its logits read, of the features as they are and not standardised: orthonormal, a row each
-    /// of (dim). One for two classes; for k, whose weights sum to 0, k − 1.
-    pub fn directions(&self) -> Vec<Vec<f64>> {
-        let (weights, _) = self.coefficients();
-        let raw = weights.chunks_exact(self.mean.len().max(1)).map(|row| {
-            row.iter().zip(&self.scale).map(|(w, scale)| w / scale).collect::<Vec<f64>>()
-        });
-        orthonormal(raw)
-    }
-
     /// Steps that the fit took.
     pub fn steps(&self) -> usize {
         self.steps
@@ -310,12 +269,24 @@ impl Probe {
         if self.classes.len() == 2 { 1 } else { self.classes.len() }
     }
 
-    /// Appends a row, standardised, and the 1 of the intercept.
-    fn standardise(&self, row: &[f32], to: &mut Vec<f64>) {
-        let each = row.iter().zip(&self.mean).zip(&self.scale);
-        to.extend(each.map(|((&x, mean), scale)| (f64::from(x) - mean) / scale));
-        to.push(1.0);
+    /// The mean of the rows that were fitted: (dim).
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
     }
+
+    /// W of the features as they are, W/deviation, a row a logit. Empty of fewer than two classes.
+    pub fn directions(&self) -> Vec<f64> {
+        let (weights, _) = self.coefficients();
+        let rows = weights.chunks_exact(self.mean.len());
+        rows.flat_map(|row| row.iter().zip(&self.scale).map(|(w, scale)| w / scale)).collect()
+    }
+}
+
+/// Appends a row, standardised, and the 1 of the intercept.
+fn standardise(row: &[f32], mean: &[f64], scale: &[f64], to: &mut Vec<f64>) {
+    let each = row.iter().zip(mean).zip(scale);
+    to.extend(each.map(|((&x, mean), scale)| (f64::from(x) - mean) / scale));
+    to.push(1.0);
 }
 
 /// Mean and standard deviation (over n) of every feature; 1 in place of the deviation where that is
@@ -341,27 +312,6 @@ fn standard(features: &[f32], dim: usize) -> (Vec<f64>, Vec<f64>) {
     (mean, scale)
 }
 
-/// An orthonormal basis of what these vectors span, by Gram and Schmidt, twice over; one of which less than a
-/// millionth is left is in the others' span.
-pub fn orthonormal(vectors: impl Iterator<Item = Vec<f64>>) -> Vec<Vec<f64>> {
-    let mut basis: Vec<Vec<f64>> = Vec::new();
-    for mut vector in vectors {
-        let whole = dot(&vector, &vector).sqrt();
-        for _ in 0..2 {
-            for unit in &basis {
-                let along = dot(&vector, unit);
-                add(&mut vector, -along, unit);
-            }
-        }
-        let left = dot(&vector, &vector).sqrt();
-        if left > 1e-6 * whole {
-            vector.iter_mut().for_each(|x| *x /= left);
-            basis.push(vector);
-        }
-    }
-    basis
-}
-
 /// z = W x + c, with `weights` (columns, logits).
 fn logits(x: &[f64], weights: &[f64], z: &mut [f64]) {
     z.fill(0.0);
@@ -384,20 +334,20 @@ fn residual(z: &mut [f64], class: usize) {
 }
 
 /// What is minimised.
-struct Problem {
-    x: Vec<f64>,   // (rows, columns): standardised features and a 1
+struct Problem<'a> {
+    design: &'a Design,
     y: Vec<usize>, // (rows): 0, 1, …
     columns: usize,
     logits: usize,
 }
 
-impl Problem {
+impl Problem<'_> {
     /// The gradient at `w`, (columns, logits).
     fn gradient(&self, w: &[f64], g: &mut [f64]) {
         g.iter_mut().zip(w).for_each(|(g, w)| *g = w / C);
         g[w.len() - self.logits..].fill(0.0); // intercepts bear no penalty
         let mut z = vec![0.0; self.logits];
-        for (x, &y) in self.x.chunks_exact(self.columns).zip(&self.y) {
+        for (x, &y) in self.design.x.chunks_exact(self.columns).zip(&self.y) {
             logits(x, w, &mut z);
             residual(&mut z, y);
             for (&x, g) in x.iter().zip(g.chunks_exact_mut(self.logits)) {
@@ -417,8 +367,7 @@ impl Problem {
             _ => c.iter_mut().zip(&shares).for_each(|(c, share)| *c = share.ln()),
         }
         centre(c);
-        let products = self.products();
-        let block = |&share: &f64| self.block(&products, share);
+        let block = |&share: &f64| self.block(share);
         let blocks: Vec<Cholesky> = shares.iter().map(block).collect();
         let (mut next, mut next_g) = (w.clone(), g.clone());
         let mut memory: VecDeque<Pair> = VecDeque::new();
@@ -475,24 +424,24 @@ impl Problem {
         counts.iter().map(|count| count / self.y.len() as f64).collect()
     }
 
-    /// XᵀX, lower triangle, (columns, columns).
-    fn products(&self) -> Vec<f64> {
-        let mut products = vec![0.0; self.columns * self.columns];
-        for x in self.x.chunks_exact(self.columns) {
-            for (i, row) in products.chunks_exact_mut(self.columns).enumerate() {
-                add(&mut row[..=i], x[i], &x[..=i]);
-            }
-        }
-        products
-    }
-
     /// The factor of a class's block, at its share of the rows.
-    fn block(&self, products: &[f64], share: f64) -> Cholesky {
+    fn block(&self, share: f64) -> Cholesky {
         let curvature = if self.logits == 1 { share * (1.0 - share) } else { share };
-        let mut block: Vec<f64> = products.iter().map(|p| curvature * p).collect();
+        let mut block: Vec<f64> = self.design.products.iter().map(|p| curvature * p).collect();
         (0..self.columns - 1).for_each(|i| block[i * self.columns + i] += 1.0 / C);
         Cholesky::new(block, self.columns)
     }
+}
+
+/// XᵀX, lower triangle, (columns, columns).
+fn products(x: &[f64], columns: usize) -> Vec<f64> {
+    let mut products = vec![0.0; columns * columns];
+    for x in x.chunks_exact(columns) {
+        for (i, row) in products.chunks_exact_mut(columns).enumerate() {
+            add(&mut row[..=i], x[i], &x[..=i]);
+        }
+    }
+    products
 }
 
 /// A step of L-BFGS, s, and what it did to the gradient, y.
@@ -583,6 +532,7 @@ impl Cholesky {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::probe::Target;
     use rand::Rng;
     use rand_distr::{Distribution, StandardNormal};
 
@@ -591,22 +541,11 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_what_they_say() {
-        let n = 0b1011_0110; // 182 = 266₈
-        assert_eq!([2, 4, 8, 16].map(|m| Target::Residue(m).label(n)), [0, 2, 6, 6]);
-        assert_eq!([1, 2, 3, 4].map(|k| Target::Bit(k).label(n)), [0, 1, 1, 0]);
-        assert_eq!([1, 2, 3, 4].map(|k| Target::Bit(k).given(n)), [0, 0, 0b10, 0b110]);
-        assert_eq!(Target::Residue(16).given(n), 0);
-        assert_eq!([2, 8, 10, 183].map(|base| Target::Digits(base).label(n)), [8, 3, 3, 1]);
-        assert_eq!([0, 1, 7, 8].map(|n| Target::Log2.label(n)), [0, 0, 2, 3]);
-        assert_eq!(Target::Digits(8).label(0), 1);
-    }
-
-    #[test]
     fn what_stands_in_the_features_is_read_and_chance_is_not() {
         let (rows, dim) = (2000, 12);
         let mut rng = Seed(5).stream("test", 0);
-        let labels: Vec<u32> = (0..rows as u64).map(|n| Target::Residue(4).label(n * 7)).collect();
+        let labels: Vec<u32> =
+            (0..rows as u64).map(|n| Target::Residue(4).label(n * 7, 8)).collect();
         let mut features = normal(&mut rng, rows * dim);
         for (row, &label) in features.chunks_exact_mut(dim).zip(&labels) {
             row[label as usize] += 6.0;
@@ -634,9 +573,8 @@ mod tests {
             row[0] = if (n >> 1 & 1) ^ (n & 1) == 1 { 1.0 } else { -1.0 };
         }
         let target = Target::Bit(2);
-        let of =
-            |f: fn(Target, u64) -> u32| numbers.iter().map(|&n| f(target, n)).collect::<Vec<_>>();
-        let (labels, given) = (of(Target::label), of(Target::given));
+        let labels: Vec<u32> = numbers.iter().map(|&n| target.label(n, 8)).collect();
+        let given: Vec<u32> = numbers.iter().map(|&n| target.given(n)).collect();
         let conditional = probe(&features, dim, &labels, &given, Seed(0)).unwrap();
         assert_eq!(conditional, Share { hits: 200, of: 200 });
         let plain = probe(&features, dim, &labels, &vec![0; rows], Seed(0)).unwrap();
@@ -691,7 +629,7 @@ mod tests {
                 row.iter_mut().zip(centre).for_each(|(x, c)| *x += 0.5 * c);
             }
             for target in [Target::Residue(2), Target::Residue(16), Target::Log2] {
-                let labels: Vec<u32> = numbers.iter().map(|&n| target.label(n)).collect();
+                let labels: Vec<u32> = numbers.iter().map(|&n| target.label(n, 8)).collect();
                 let begun = std::time::Instant::now();
                 let fit = Probe::fit(&features[..4000 * dim], dim, &labels[..4000]).unwrap();
                 let (steps, seconds) = (fit.steps(), begun.elapsed().as_secs_f64());

@@ -1,440 +1,347 @@
-//! What an encoder knows about the number that it reads, and whether the decoder uses it.
+//! What linear probes read off an encoder, what the model does without what they read, and where the decoder
+//! looks: the `[probe]` section.
 //!
 //! ```text
-//! probe/<hook>/<target>       held-out accuracy of a linear probe (probe.rs) on the hook's rows, pooled per example
-//! probe/majority/<target>     the same without features
-//! erase/none                  share of the probed examples that are written exactly
-//! erase/<target>              the same where every token's encoder output h is h − U·Uᵀ·(h − μ): U an orthonormal basis
-//!                             of the directions that a probe of the pooled output reads, μ the mean of what it was fitted to
-//! erase/random/<target>       the same with as many random directions, the mean of five draws
-//! attention/<block>/<head>/last   share of what the query at BOS sees in the source that is its last token, the mean
+//! probe/<hook>/<target>      share of held-out rows that a probe on this hook gets right, tokens pooled
+//! probe/majority/<target>    the same without features: the label that most fitted rows have
+//! erase/none                 share of the rows whose target the model writes exactly
+//! erase/<target>             the same with the target's directions taken out of every token that the decoder
+//!                            reads (erasure.rs): those of the probe on the encoder's output
+//! erase/random/<target>      the mean over five draws of as many random directions
+//! attention/<block>/<head>/last    share of the first query's cross-attention, BOS's, on the last source
+//!                                  token: the mean over the rows
 //! ```
-//! The reading at step 0 is the untrained encoder's, and that of `encoder.blocks.0.hook_resid_pre` the input's
-//! embedding alone: the controls without which a probe says little. In base 8, n mod 2, 4 and 8 stand in the last
-//! digit. Examples are the first of the test set, in the split's order.
+//! The rows are test examples. Where a model is fitted to them, it is a probe and no part of the run.
+//!
+//! **Controls.** An untrained encoder is the reading of step 0: the same rows, split and targets on the weights
+//! as they are drawn. The input's embedding alone is the hook `encoder.blocks.0.hook_resid_pre`. A probe that
+//! says more than these has read something that was learnt.
+//!
+//! Examples go through the model once, whatever is asked of them; a hook's pooled features are standardised
+//! once for all targets but bits, which have other rows for each given value; and the probe that is tested on
+//! the encoder's output is the one whose directions are erased. With teacher forcing one pass of the decoder
+//! tells whether a target would be written (`Recorded::exact`).
 
+use super::erasure::Erasure;
 use super::evaluate::copy_params;
-use super::probe::{Probe, Target, fitted, majority, orthonormal};
-use crate::config::probe::{Pool, ProbeConfig};
+use super::probe::{Split, majority};
+use crate::config::probe::{Pool, ProbeConfig, Target};
 use crate::config::{Config, ModelConfig};
 use crate::data::{Data, Examples, Model, record};
 use crate::seed::Seed;
-use crate::tasks::collatz::number;
+use crate::tasks::collatz;
 use autograd::{Tape, Var};
 use models::{Positions, Purpose, Recorded, SequenceInputs, SequencePairs, decoder_of_memory};
-use rand_distr::{Distribution, StandardNormal};
+use std::collections::BTreeMap;
 
+/// Examples at once.
+const CHUNK: usize = 512;
 /// Draws of random directions.
 const DRAWS: u64 = 5;
 
-/// The observer of one run.
+/// Forward-only copies of the model, whole and without its encoder, and what is read off them.
 #[derive(Debug)]
 pub struct Probes {
     config: ProbeConfig,
+    base: u32,
     seed: Seed,
     model: Model,
-    decoder: Recorded<SequenceInputs>,
-    memory: Var,                  // on the model's tape
-    patterns: Vec<(String, Var)>, // of each block's cross-attention, on the model's tape
+    hooks: Vec<Hook>, // those of the config, then the encoder's output if it is none of them
+    output: usize,    // which of them that is
     heads: usize,
-    chunk: usize,
+    patterns: Vec<(String, Var)>, // a block of the decoder and its cross-attention, (t, heads·keys)
+    memory: Var,                  // (s, d)
+    decoder: Recorded<SequenceInputs>,
 }
 
-/// What a forward pass over all probed examples leaves behind.
-struct Seen {
-    pooled: Vec<Vec<f32>>, // of each hook: (rows, d)
-    memory: Vec<Vec<f32>>, // of each chunk: (source tokens, d)
-    pooled_memory: Vec<f32>,
-    exact: usize,
-    last: Vec<f64>, // the sum over rows, of each block and head
+/// An activation over source tokens: (s, dim).
+#[derive(Debug)]
+struct Hook {
+    var: Var,
+    dim: usize,
+    features: Vec<f32>, // (rows, dim): pooled, of the last reading
 }
 
 impl Probes {
-    /// Those of a config that asks for them.
+    /// What the config asks for, if it asks for anything.
+    ///
+    /// # Panics
+    /// If the config has not passed `Config::validate`.
     pub fn new(config: &Config) -> Option<Probes> {
         let probe = config.probe.clone()?;
-        let ModelConfig::EncoderDecoder(c) = &config.model else { return None };
-        let chunk = config.spectral.probe;
-        let purpose = Purpose { capacity: chunk, training: false, positions: Positions::Last };
+        let (ModelConfig::EncoderDecoder(model_config), Some(shape)) =
+            (&config.model, config.task.shape())
+        else {
+            panic!("a probe of a model of pairs");
+        };
+        let capacity = probe.rows.min(CHUNK);
+        let purpose = Purpose { capacity, training: false, positions: Positions::Last };
         let model = record(config, purpose, None);
-        let decoder = decoder_of_memory(c, config.task.shape()?, chunk, false, None);
-        let find = |name: &str| model.tape.find(name).expect("a hook of the model");
+        let decoder = decoder_of_memory(model_config, shape, capacity, false, None);
+        let tape = &model.tape;
+        let find = |name: &str| tape.find(name).unwrap_or_else(|| panic!("no hook {name}"));
         let memory = find("encoder.hook_out");
-        let blocks = (0..c.decoder_layers).map(|l| format!("decoder.blocks.{l}"));
+        let mut vars: Vec<Var> = probe.at.iter().map(|name| find(name)).collect();
+        let output = vars.iter().position(|&var| var == memory).unwrap_or(vars.len());
+        if output == vars.len() && !probe.erase.is_empty() {
+            vars.push(memory);
+        }
+        let hook = |&var: &Var| Hook { var, dim: tape.shape(var).1, features: Vec::new() };
+        let hooks = vars.iter().map(hook).collect();
+        let blocks = (0..model_config.decoder_layers).map(|l| format!("decoder.blocks.{l}"));
         let pattern = |block: String| {
             let var = find(&format!("{block}.cross_attn.hook_pattern"));
             (block, var)
         };
         let patterns = blocks.map(pattern).collect();
-        let (seed, heads) = (Seed(config.seed), c.n_heads);
-        Some(Probes { config: probe, seed, model, decoder, memory, patterns, heads, chunk })
+        Some(Probes {
+            base: shape.d_vocab as u32 - 3, // PAD, BOS, EOS
+            seed: Seed(config.seed),
+            hooks,
+            output,
+            heads: model_config.n_heads,
+            patterns,
+            memory,
+            decoder,
+            config: probe,
+            model,
+        })
     }
 
-    /// Whether an evaluation of this step is one with probes.
-    pub fn due(&self, step: u64) -> bool {
+    /// Whether there is a reading at a step with an evaluation that is not the last.
+    pub fn is_due(&self, step: u64) -> bool {
         step.is_multiple_of(self.config.every)
     }
 
-    /// Every reading, as (key, value).
+    /// Every reading of the trained tape, as (key, value).
     ///
     /// # Errors
     /// A sentence, if an activation is not finite or a probe cannot be fitted.
-    pub fn observe(&mut self, trained: &Tape, data: &Data) -> Result<Vec<(String, f64)>, String> {
-        copy_params(&mut self.model.tape, trained, data);
-        self.decoder.tape.copy_common_params_from(&self.model.tape);
+    ///
+    /// # Panics
+    /// If the data is of another task.
+    pub fn read(&mut self, trained: &Tape, data: &Data) -> Result<Vec<(String, f64)>, String> {
+        let Examples::Sequences(_, pairs) = &data.examples else { panic!("a task of pairs") };
         let rows = &data.split.test[..self.config.rows];
-        let Examples::Sequences(_, pairs) = &data.examples else {
-            return Err("a task of pairs has no encoder to probe".to_owned());
-        };
-        let seen = self.forward(rows, data, pairs);
-        let dim = self.model.tape.shape(self.memory).1;
-        let numbers: Vec<u64> = rows.iter().map(|&row| number(row as usize)).collect();
-        let share = |hits: usize| hits as f64 / rows.len() as f64;
         let mut log = Vec::new();
-        let mut erased = vec![("erase/none".to_owned(), share(seen.exact))];
-        for target in self.config.targets.clone() {
-            let labels: Vec<u32> = numbers.iter().map(|&n| target.label(n)).collect();
-            let given: Vec<u32> = numbers.iter().map(|&n| target.given(n)).collect();
-            for (hook, features) in self.config.at.iter().zip(&seen.pooled) {
-                let dim = features.len() / rows.len();
-                let (held_out, _) = fitted(features, dim, &labels, &given, self.seed)
-                    .map_err(|e| format!("{hook}, {target}: {e}"))?;
-                log.push((format!("probe/{hook}/{target}"), held_out.value().unwrap_or(f64::NAN)));
-            }
-            let without = majority(&labels, &given, self.seed).value();
-            log.push((format!("probe/majority/{target}"), without.unwrap_or(f64::NAN)));
-            if self.config.erase.contains(&target) {
-                let (_, probes) = fitted(&seen.pooled_memory, dim, &labels, &given, self.seed)
-                    .map_err(|e| format!("the encoder's output, {target}: {e}"))?;
-                let Some(probe) = probes.first() else { continue };
-                self.erase(target, probe, rows, pairs, &seen.memory, &mut erased);
-            }
-        }
-        log.append(&mut erased);
-        let each =
-            self.patterns.iter().flat_map(|(block, _)| (0..self.heads).map(move |h| (block, h)));
-        for ((block, head), sum) in each.zip(&seen.last) {
-            log.push((format!("attention/{block}/{head}/last"), sum / rows.len() as f64));
+        copy_params(&mut self.model.tape, trained, data);
+        let (exact, memory) = self.activations(data, pairs, rows, &mut log);
+        let erasures = self.probe(rows, &mut log)?;
+        log.push(("erase/none".to_owned(), exact as f64 / rows.len() as f64));
+        if !erasures.is_empty() {
+            let copied = self.decoder.tape.copy_common_params_from(trained);
+            assert_eq!(copied, self.decoder.params().len(), "tapes of different models");
+            self.erase(&erasures, pairs, rows, &memory, &mut log);
         }
         Ok(log)
     }
 
-    /// Runs the model over all rows.
-    fn forward(&mut self, rows: &[u32], data: &Data, pairs: &SequencePairs) -> Seen {
-        let tape = &self.model.tape;
-        let find = |name: &String| tape.find(name).expect("the check knows the hooks");
-        let hooks: Vec<Var> = self.config.at.iter().map(find).collect();
-        let mut seen = Seen {
-            pooled: vec![Vec::new(); hooks.len()],
-            memory: Vec::new(),
-            pooled_memory: Vec::new(),
-            exact: 0,
-            last: vec![0.0; self.patterns.len() * self.heads],
-        };
-        for chunk in rows.chunks(self.chunk) {
-            data.load(&mut self.model, chunk);
+    /// Takes the features of every hook from one pass, and logs where the decoder looks. Returns how many
+    /// targets are written exactly, and the encoder's output, (source tokens of `rows`, d).
+    fn activations(
+        &mut self,
+        data: &Data,
+        pairs: &SequencePairs,
+        rows: &[u32],
+        log: &mut Vec<(String, f64)>,
+    ) -> (usize, Vec<f32>) {
+        self.hooks.iter_mut().for_each(|hook| hook.features.clear());
+        let (mut exact, mut memory) = (0, Vec::new());
+        let mut last = vec![0.0; self.patterns.len() * self.heads];
+        for rows in rows.chunks(CHUNK) {
+            data.load(&mut self.model, rows);
             self.model.tape.forward();
+            exact += self.model.exact(rows, pairs).filter(|&exact| exact).count();
             let tape = &self.model.tape;
-            let lengths: Vec<usize> =
-                chunk.iter().map(|&row| pairs.source.row(row).len()).collect();
-            for (&hook, to) in hooks.iter().zip(&mut seen.pooled) {
-                pool(tape.value(hook), tape.shape(hook).1, &lengths, self.config.pool, to);
+            if !self.config.erase.is_empty() {
+                memory.extend_from_slice(tape.value(self.memory));
             }
-            let memory = tape.value(self.memory);
-            pool(memory, tape.shape(self.memory).1, &lengths, Pool::Mean, &mut seen.pooled_memory);
-            seen.memory.push(memory.to_vec());
-            seen.exact += self.model.exact(chunk, pairs).filter(|&exact| exact).count();
-            for (block, (_, pattern)) in self.patterns.iter().enumerate() {
-                let width = tape.shape(*pattern).1;
-                let (keys, mut query) = (width / self.heads, 0);
-                for (&row, length) in chunk.iter().zip(&lengths) {
-                    let weights = &tape.value(*pattern)[query * width..(query + 1) * width];
-                    for (head, weights) in weights.chunks_exact(keys).enumerate() {
-                        seen.last[block * self.heads + head] += f64::from(weights[length - 1]);
-                    }
-                    query += pairs.target.row(row).len(); // BOS comes first
+            for Hook { var, dim, features } in &mut self.hooks {
+                let mut rest = tape.value(*var);
+                for &row in rows {
+                    let (tokens, after) = rest.split_at(pairs.source.row(row).len() * *dim);
+                    pool(self.config.pool, tokens, *dim, features);
+                    rest = after;
+                }
+            }
+            for ((_, var), last) in self.patterns.iter().zip(last.chunks_exact_mut(self.heads)) {
+                let columns = tape.shape(*var).1;
+                let mut rest = tape.value(*var);
+                for &row in rows {
+                    let (queries, after) = rest.split_at(pairs.target.row(row).len() * columns);
+                    let heads = queries[..columns].chunks_exact(columns / self.heads);
+                    let key = pairs.source.row(row).len() - 1;
+                    last.iter_mut().zip(heads).for_each(|(sum, p)| *sum += f64::from(p[key]));
+                    rest = after;
                 }
             }
         }
-        seen
+        for ((block, _), last) in self.patterns.iter().zip(last.chunks_exact(self.heads)) {
+            for (head, sum) in last.iter().enumerate() {
+                log.push((format!("attention/{block}/{head}/last"), sum / rows.len() as f64));
+            }
+        }
+        (exact, memory)
     }
 
-    /// What the decoder writes exactly without a probe's directions, and without as many random ones.
+    /// Fits and tests every probe. Returns what is to be erased.
+    fn probe(
+        &self,
+        rows: &[u32],
+        log: &mut Vec<(String, f64)>,
+    ) -> Result<Vec<(Target, Erasure)>, String> {
+        let number = |row: &u32| collatz::number(*row as usize);
+        let labels = |target: &Target| -> Vec<u32> {
+            rows.iter().map(|row| target.label(number(row), self.base)).collect()
+        };
+        let given = |target: &Target| -> Vec<u32> {
+            rows.iter().map(|row| target.given(number(row))).collect()
+        };
+        let share = |share: crate::stats::Share| share.value().expect("a fifth is held out");
+        let mut erasures = Vec::new();
+        for (i, Hook { dim, features, .. }) in self.hooks.iter().enumerate() {
+            let name = self.config.at.get(i);
+            let nothing = vec![0; rows.len()];
+            let split = Split::new(features, *dim, &nothing, self.seed)
+                .map_err(|e| format!("{}: {e}", name.map_or("encoder.hook_out", |name| name)))?;
+            for target in &self.config.targets {
+                let erased = i == self.output && self.config.erase.contains(target);
+                if name.is_none() && !erased {
+                    continue;
+                }
+                let (hits, probes) = match target {
+                    Target::Bit(_) => Split::new(features, *dim, &given(target), self.seed)?
+                        .probe(&labels(target)),
+                    _ => split.probe(&labels(target)),
+                }?;
+                log.extend(name.map(|name| (format!("probe/{name}/{target}"), share(hits))));
+                if erased {
+                    erasures.push((*target, Erasure::of(&probes[0])));
+                }
+            }
+        }
+        for target in &self.config.targets {
+            let hits = majority(&labels(target), &given(target), self.seed);
+            log.push((format!("probe/majority/{target}"), share(hits)));
+        }
+        Ok(erasures)
+    }
+
+    /// Runs the decoder without what is erased, and without as many random directions.
     fn erase(
         &mut self,
-        target: Target,
-        probe: &Probe,
-        rows: &[u32],
+        erasures: &[(Target, Erasure)],
         pairs: &SequencePairs,
-        memory: &[Vec<f32>],
+        rows: &[u32],
+        memory: &[f32],
         log: &mut Vec<(String, f64)>,
     ) {
-        let directions = probe.directions();
-        let exact = self.exact_without(&directions, probe.mean(), rows, pairs, memory);
-        log.push((format!("erase/{target}"), exact));
-        let random =
-            |draw: u64| random_directions(self.seed, draw, directions.len(), probe.mean().len());
-        let drawn: Vec<_> = (0..DRAWS).map(random).collect();
-        let exact = drawn.iter().map(|u| self.exact_without(u, probe.mean(), rows, pairs, memory));
-        log.push((format!("erase/random/{target}"), exact.sum::<f64>() / DRAWS as f64));
+        let share = |exact: usize| exact as f64 / rows.len() as f64;
+        let mut random = BTreeMap::new(); // by the number of directions
+        for (target, erasure) in erasures {
+            let exact = self.exact_without(erasure, pairs, rows, memory);
+            log.push((format!("erase/{target}"), share(exact)));
+            let k = erasure.rank();
+            let of_random = *random.entry(k).or_insert_with(|| {
+                let exact = (0..DRAWS).map(|draw| {
+                    let rng = &mut self.seed.stream("probe/erase", draw);
+                    let erasure = Erasure::random(k, erasure.mean(), rng);
+                    self.exact_without(&erasure, pairs, rows, memory)
+                });
+                share(exact.sum()) / DRAWS as f64
+            });
+            log.push((format!("erase/random/{target}"), of_random));
+        }
     }
 
-    /// The share of the rows that the decoder writes exactly where these directions are erased from what it is given.
+    /// How many targets the decoder writes exactly when it reads `memory` without these directions.
     fn exact_without(
         &mut self,
-        directions: &[Vec<f64>],
-        mean: &[f64],
-        rows: &[u32],
+        erasure: &Erasure,
         pairs: &SequencePairs,
-        memory: &[Vec<f32>],
-    ) -> f64 {
-        let mut exact = 0;
-        for (chunk, memory) in rows.chunks(self.chunk).zip(memory) {
-            self.decoder.load(chunk, pairs);
-            let given = self.decoder.memory().expect("a decoder that is given a memory");
-            let to = self.decoder.tape.value_mut(given);
-            to.copy_from_slice(memory);
-            to.chunks_exact_mut(mean.len()).for_each(|row| project_out(row, directions, mean));
+        rows: &[u32],
+        memory: &[f32],
+    ) -> usize {
+        let var = self.decoder.memory().expect("a decoder of a memory");
+        let (mut exact, mut rest) = (0, memory);
+        for rows in rows.chunks(CHUNK) {
+            self.decoder.load(rows, pairs);
+            let to = self.decoder.tape.value_mut(var);
+            let (here, after) = rest.split_at(to.len());
+            erasure.apply(here, to);
+            rest = after;
             self.decoder.tape.forward();
-            exact += self.decoder.exact(chunk, pairs).filter(|&exact| exact).count();
+            exact += self.decoder.exact(rows, pairs).filter(|&exact| exact).count();
         }
-        exact as f64 / rows.len() as f64
+        exact
     }
 }
 
-/// Appends one row an example: of its tokens' rows their mean, the first or the last.
-fn pool(values: &[f32], dim: usize, lengths: &[usize], pool: Pool, to: &mut Vec<f32>) {
-    let mut rest = values;
-    for &length in lengths {
-        let (here, after) = rest.split_at(length * dim);
-        rest = after;
-        match pool {
-            Pool::First => to.extend_from_slice(&here[..dim]),
-            Pool::Last => to.extend_from_slice(&here[(length - 1) * dim..]),
-            Pool::Mean => to.extend((0..dim).map(|j| {
-                let sum: f64 = here.iter().skip(j).step_by(dim).map(|&x| f64::from(x)).sum();
-                (sum / length as f64) as f32
-            })),
+/// Appends the features of an example whose tokens are (tokens, dim). Sums are float64.
+fn pool(pool: Pool, tokens: &[f32], dim: usize, to: &mut Vec<f32>) {
+    match pool {
+        Pool::First => to.extend_from_slice(&tokens[..dim]),
+        Pool::Last => to.extend_from_slice(&tokens[tokens.len() - dim..]),
+        Pool::Mean => {
+            let count = (tokens.len() / dim) as f64;
+            let sum =
+                |i: usize| tokens[i..].iter().step_by(dim).map(|&x| f64::from(x)).sum::<f64>();
+            to.extend((0..dim).map(|i| (sum(i) / count) as f32));
         }
     }
-}
-
-/// h − U·Uᵀ·(h − μ) in place of h.
-fn project_out(h: &mut [f32], directions: &[Vec<f64>], mean: &[f64]) {
-    for unit in directions {
-        let each = h.iter().zip(mean).zip(unit);
-        let along: f64 = each.map(|((&h, mean), u)| (f64::from(h) - mean) * u).sum();
-        h.iter_mut().zip(unit).for_each(|(h, u)| *h = (f64::from(*h) - along * u) as f32);
-    }
-}
-
-/// So many orthonormal directions, uniformly distributed (stream "probe/erase").
-fn random_directions(seed: Seed, draw: u64, count: usize, dim: usize) -> Vec<Vec<f64>> {
-    let mut rng = seed.stream("probe/erase", draw);
-    let mut next = || (0..dim).map(|_| StandardNormal.sample(&mut rng)).collect::<Vec<f64>>();
-    orthonormal((0..count).map(|_| next()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Inputs;
-    use crate::observe::probe::probe;
+    use crate::pool;
     use crate::presets::preset;
     use crate::train::Trainer;
-    use models::Decoder;
-
-    const AT: [&str; 2] = ["encoder.ln_final.hook_out", "encoder.blocks.0.hook_resid_pre"];
-
-    fn config(changes: &[(&str, &str)]) -> Result<Config, String> {
-        let base = [
-            ("task.max", "300"),
-            ("task.test", "120"),
-            ("spectral.probe", "50"),
-            ("probe.every", "20"),
-            ("probe.rows", "100"),
-            ("probe.at", "[\"encoder.ln_final.hook_out\", \"encoder.blocks.0.hook_resid_pre\"]"),
-            ("probe.pool", "mean"),
-            ("probe.targets", "[\"mod2\", \"mod8\", \"bit2\", \"log2\"]"),
-            ("probe.erase", "[\"mod2\", \"log2\"]"),
-        ];
-        let changes: Vec<(String, String)> =
-            base.iter().chain(changes).map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Config::from_toml_with(preset("collatz-smoke").unwrap(), "t", &changes)
-            .map_err(|e| e.to_string())
-    }
-
-    /// A model that gets some right.
-    fn trained(config: &Config) -> Trainer {
-        let mut trainer = Trainer::new(config);
-        for step in 0..250 {
-            trainer.forward(step).unwrap();
-            trainer.update(step).unwrap();
-        }
-        trainer
-    }
 
     #[test]
-    fn readings_are_those_of_the_activations_themselves() {
-        let config = config(&[]).unwrap();
-        let mut trainer = trained(&config);
-        let mut probes = Probes::new(&config).unwrap();
-        let log = probes.observe(&trainer.model().tape, trainer.data()).unwrap();
-        let get =
-            |key: &str| log.iter().find(|(k, _)| k == key).unwrap_or_else(|| panic!("{key}")).1;
-        assert!(probes.due(0) && probes.due(40) && !probes.due(30));
-
-        // One example at a time on the trainer's own tape: nothing of the observer's.
-        let rows = trainer.data().split.test[..100].to_vec();
-        let Examples::Sequences(_, pairs) = &trainer.data().examples else { panic!() };
-        let pairs = pairs.clone();
-        let mut pooled = [Vec::new(), Vec::new()];
-        let (mut exact, mut last) = (0, 0.0);
-        for &row in &rows {
-            let model = trainer.parts().0;
-            let Inputs::Sequences(inputs) = model.inputs.clone() else { panic!() };
-            inputs.load(&mut model.tape, &[row], &pairs);
-            model.tape.forward();
-            for (name, to) in AT.iter().zip(&mut pooled) {
-                let var = model.tape.find(name).unwrap();
-                let (tokens, d) = model.tape.shape(var);
-                for j in 0..d {
-                    let column = (0..tokens).map(|i| f64::from(model.tape.value(var)[i * d + j]));
-                    to.push((column.sum::<f64>() / tokens as f64) as f32);
+    #[ignore = "a measurement: cargo test --release -p plateau --lib -- --ignored --nocapture how_long_a_reading"]
+    fn how_long_a_reading_takes() {
+        const ALL: [&str; 9] =
+            ["mod2", "mod4", "mod8", "mod16", "bit2", "bit3", "bit4", "digits", "log2"];
+        let config = |targets: &[&str], erase: &[&str]| {
+            let at = "[\"encoder.ln_final.hook_out\", \"encoder.blocks.0.hook_resid_pre\"]";
+            let [targets, erase] = [targets, erase].map(|words| format!("{words:?}"));
+            let changes = [
+                ("probe.every", "500"),
+                ("probe.rows", "2000"),
+                ("probe.pool", "mean"),
+                ("probe.at", at),
+                ("probe.targets", &targets),
+                ("probe.erase", &erase),
+            ]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()));
+            Config::from_toml_with(preset("collatz-1x1").unwrap(), "t", &changes).unwrap()
+        };
+        let measure = |trainer: &Trainer, targets: &[&str], erase: &[&str]| {
+            let mut probes = Probes::new(&config(targets, erase)).unwrap();
+            let begun = std::time::Instant::now();
+            probes.read(&trainer.model().tape, trainer.data()).unwrap();
+            begun.elapsed().as_secs_f64()
+        };
+        pool::install(1, || {
+            let mut trainer = Trainer::new(&config(&ALL, &[]));
+            let mut begin = 0;
+            for end in [0, 100, 500, 1000] {
+                for step in begin..end {
+                    trainer.forward(step).unwrap();
+                    trainer.update(step).unwrap();
                 }
-            }
-            exact += usize::from(model.exact(&[row], &pairs).next().unwrap());
-            let q = model.tape.find("decoder.blocks.0.cross_attn.hook_q").unwrap();
-            let k = model.tape.find("decoder.blocks.0.cross_attn.hook_k").unwrap();
-            let (q, k, tokens) = (model.tape.value(q), model.tape.value(k), model.tape.shape(k).0);
-            // Head 1 of 4, 8 wide: softmax of q·k/√8 over the source.
-            let score = |i: usize| -> f64 {
-                (8..16).map(|j| f64::from(q[j]) * f64::from(k[i * 32 + j])).sum::<f64>()
-                    / 8f64.sqrt()
-            };
-            let sum: f64 = (0..tokens).map(|i| score(i).exp()).sum();
-            last += score(tokens - 1).exp() / sum;
-        }
-        let n: Vec<u64> = rows.iter().map(|&row| u64::from(row) + 1).collect();
-        for (name, pooled) in AT.iter().zip(&pooled) {
-            let (m8, zero): (Vec<u32>, Vec<u32>) = n.iter().map(|&n| ((n % 8) as u32, 0)).unzip();
-            let share = probe(pooled, 32, &m8, &zero, Seed(0)).unwrap().value().unwrap();
-            assert_eq!(get(&format!("probe/{name}/mod8")), share, "{name}");
-        }
-        assert!(exact > 0 && exact < 100, "{exact}");
-        assert_eq!(get("erase/none"), exact as f64 / 100.0);
-        assert!((get("attention/decoder.blocks.0/1/last") - last / 100.0).abs() < 1e-5);
-        assert_eq!(log.iter().filter(|(key, _)| key.starts_with("attention/")).count(), 4);
-        assert_eq!(log.len(), 4 * 3 + 5 + 4);
-    }
-
-    #[test]
-    fn what_is_erased_is_what_greedy_decoding_cannot_see() {
-        // The share that is exact under teacher forcing is the share that greedy decoding writes, from the same memory.
-        let config = config(&[]).unwrap();
-        let trainer = trained(&config);
-        let mut probes = Probes::new(&config).unwrap();
-        let (tape, data) = (&trainer.model().tape, trainer.data());
-        let log = probes.observe(tape, data).unwrap();
-        let ModelConfig::EncoderDecoder(c) = &config.model else { panic!() };
-        let Examples::Sequences(table, pairs) = &data.examples else { panic!() };
-        let mut decoder = Decoder::new(c, config.task.shape().unwrap(), 100);
-        decoder.copy_params_from(tape);
-        let rows = &data.split.test[..100];
-        let written = decoder.greedy(rows, &pairs.source, pairs.bos, table.numerals.eos());
-        let exact = written.iter().zip(rows).filter(|(said, row)| *said == pairs.target.row(**row));
-        let none = log.iter().find(|(key, _)| key == "erase/none").unwrap().1;
-        assert_eq!(none, exact.count() as f64 / 100.0);
-        // Without any direction nothing changes; without all of them nothing but the mean is left.
-        let seen = probes.forward(rows, data, pairs);
-        let mean = vec![0.0; 32];
-        assert_eq!(probes.exact_without(&[], &mean, rows, pairs, &seen.memory), none);
-        let all = random_directions(Seed(1), 0, 32, 32);
-        let nothing = probes.exact_without(&all, &mean, rows, pairs, &seen.memory);
-        assert!(nothing < none, "{nothing} {none}");
-    }
-
-    #[test]
-    fn a_direction_is_taken_out_and_no_other() {
-        // Parity stands in coordinate 1 alone.
-        let features: Vec<f32> = (0..200u32)
-            .flat_map(|n| [(n * 7919 % 13) as f32, 3.0 + 2.0 * (n % 2) as f32, (n * 31 % 7) as f32])
-            .collect();
-        let labels: Vec<u32> = (0..200).map(|n| n % 2).collect();
-        let probe = Probe::fit(&features, 3, &labels).unwrap();
-        let directions = probe.directions();
-        assert_eq!(directions.len(), 1);
-        assert!(directions[0][1].abs() > 0.999, "{directions:?}");
-        let mut h = [5.0, 5.0, 1.0];
-        project_out(&mut h, &[vec![0.0, 1.0, 0.0]], probe.mean());
-        assert_eq!((h[0], h[2]), (5.0, 1.0));
-        assert!((f64::from(h[1]) - probe.mean()[1]).abs() < 1e-6);
-    }
-
-    #[test]
-    fn directions_of_k_classes_are_k_less_1_and_random_ones_orthonormal() {
-        let features: Vec<f32> =
-            (0..400u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 4096.0).collect();
-        let labels: Vec<u32> = (0..80).map(|n| n % 4).collect();
-        let of_probe = Probe::fit(&features, 5, &labels).unwrap().directions();
-        assert_eq!(of_probe.len(), 3);
-        let random = random_directions(Seed(7), 2, 6, 10);
-        assert_eq!(random, random_directions(Seed(7), 2, 6, 10));
-        assert_ne!(random, random_directions(Seed(7), 3, 6, 10));
-        for basis in [of_probe, random] {
-            for (i, a) in basis.iter().enumerate() {
-                for (j, b) in basis.iter().enumerate() {
-                    let dot: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-                    assert!((dot - f64::from(u8::from(i == j))).abs() < 1e-12, "{i} {j} {dot}");
+                begin = end;
+                let one = measure(&trainer, &["mod2"], &[]);
+                println!("step {end}: the model's pass and mod2 {one:.3} s");
+                for target in &ALL[1..] {
+                    let both = measure(&trainer, &["mod2", target], &[]);
+                    println!("    {target} on two hooks: {:.3} s", both - one);
                 }
+                let [none, some] = [&[][..], &["mod2", "log2"]].map(|e| measure(&trainer, &ALL, e));
+                println!("    everything: {some:.3} s, of which erasing {:.3} s", some - none);
             }
-        }
-    }
-
-    #[test]
-    fn pools_are_the_mean_the_first_and_the_last() {
-        let (values, lengths) = ([1.0, 2.0, 3.0, 4.0, 5.0, 7.0], [2, 1]);
-        for (pool, expected) in [
-            (Pool::Mean, [2.0, 3.0, 5.0, 7.0]),
-            (Pool::First, [1.0, 2.0, 5.0, 7.0]),
-            (Pool::Last, [3.0, 4.0, 5.0, 7.0]),
-        ] {
-            let mut to = Vec::new();
-            super::pool(&values, 2, &lengths, pool, &mut to);
-            assert_eq!(to, expected, "{pool:?}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_probed_is_refused_in_a_sentence() {
-        for (key, value, sentence) in [
-            ("probe.every", "30", "probe.every = 30: must be a multiple of eval.every = 20"),
-            ("probe.rows", "121", "probe.rows = 121: must be 20 to 120"),
-            (
-                "probe.at",
-                "[\"decoder.ln_final.hook_out\"]",
-                "the encoder of this model has no \"decoder.ln_final",
-            ),
-            ("probe.at", "[]", "probe.at = []: name at least one"),
-            (
-                "probe.targets",
-                "[\"prime\"]",
-                "\"prime\" is nothing that a probe asks: expected \"mod2\"",
-            ),
-            ("probe.targets", "[\"mod2\", \"mod2\", \"log2\"]", "mod2 stands there twice"),
-            ("probe.erase", "[\"mod4\"]", "probe.erase: mod4 must be one of probe.targets"),
-            (
-                "probe.erase",
-                "[\"bit2\"]",
-                "probe.erase: bit2 must be one of probe.targets, and no bit",
-            ),
-            ("probe.pool", "max", "unknown variant `max`, expected one of `mean`, `first`, `last`"),
-        ] {
-            let said = config(&[(key, value)]).unwrap_err();
-            assert!(said.contains(sentence), "{said}");
-        }
-        let alone = [("model.encoder_layers", "0"), ("spectral.at", "[\"ln_final.hook_out\"]")];
-        let said = config(&alone).unwrap_err();
-        assert!(said.contains("[probe]: it asks an encoder about the number n"), "{said}");
+        })
+        .unwrap();
     }
 }
