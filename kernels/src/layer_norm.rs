@@ -7,9 +7,9 @@
 //! dwⱼ = Σᵢ dyᵢⱼ·x̂ᵢⱼ,  dbⱼ = Σᵢ dyᵢⱼ                              chains in ascending i
 //! ```
 
-use crate::lanes::{self, LANES, map, reduce_ref};
+use crate::lanes::{self, LANES, reduce_ref};
 use crate::rows::{self, Input::*, Rows};
-use crate::{Real, Write, parallel};
+use crate::{Real, Write, columns, parallel};
 use wide::f32x16;
 
 /// The ε of PyTorch and TransformerLens.
@@ -118,17 +118,17 @@ fn backward<const V: usize>(
 
 /// dw (+)= Σ dy·x̂ down the columns. x, dy: (rows, cols), stats: (rows, 2), dw: (cols).
 pub fn layer_norm_backward_w(x: &[f32], stats: &[f32], dy: &[f32], dw: &mut [f32], write: Write) {
+    #[inline(always)]
+    fn add((mean, r): (f32, f32), [x, dy]: [f32x16; 2], sum: f32x16) -> f32x16 {
+        dy.mul_add((x - f32x16::splat(mean)) * f32x16::splat(r), sum)
+    }
     let cols = dw.len();
     parallel::rows(dw, 1, 16 * dy.len(), LANES, |first, dw| {
         if write == Write::Set {
             dw.fill(0.0);
         }
-        let rows = x.chunks_exact(cols).zip(dy.chunks_exact(cols)).zip(stats.chunks_exact(2));
-        for ((x, dy), stats) in rows {
-            let [mean, r] = [stats[0], stats[1]].map(f32x16::splat);
-            let inputs = [&x[first..], &dy[first..]];
-            map(dw.len(), inputs, dw, Write::Add, |[x, dy], sum| dy.mul_add((x - mean) * r, sum));
-        }
+        let of = |i| (stats[2 * i], stats[2 * i + 1]);
+        columns::down([x, dy], cols, first, dw, of, add);
     });
 }
 
