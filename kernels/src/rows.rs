@@ -53,7 +53,7 @@ pub(crate) fn blocks<const V: usize>(
     (0..all).step_by(LANES).map(move |i| (i * cols, Rows { rows: LANES.min(all - i), cols }))
 }
 
-/// `f::<V>(…)` for the V of rows of so many columns.
+/// `f::<V>(…)` for the V of rows of so many columns: of the widths that the models have, else 0.
 macro_rules! by_width {
     ($cols:expr, $f:ident($($x:expr),*)) => {
         match $cols / $crate::lanes::LANES {
