@@ -22,54 +22,67 @@ use wide::f32x16;
 /// # Panics
 /// If a label is not below `cols`.
 pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f32], cols: usize) {
+    let work = 128 * resid.len();
+    parallel::rows2((resid, cols), (row, 2), work, LANES, |first, resid, row| {
+        let (z, labels) = (&z[first * cols..], &labels[first..]);
+        rows::by_width!(cols, forward(z, labels, resid, row, cols, first));
+    });
+}
+
+/// [`cross_entropy`] of a part of the rows, the first of which is number `first`.
+fn forward<const V: usize>(
+    z: &[f32],
+    labels: &[u32],
+    resid: &mut [f32],
+    row: &mut [f32],
+    cols: usize,
+    first: usize,
+) {
     #[inline(always)]
     fn exp(z: Four, [max]: [Four; 1]) -> Four {
         exp_nonpositive(z - max)
     }
     #[inline(always)]
-    fn share([]: [Four; 0], [total]: [Four; 1], e: Four) -> Four {
+    fn share([]: [f32x16; 0], [total]: [f32x16; 1], e: f32x16) -> f32x16 {
         e / total
     }
-    let work = 128 * resid.len();
-    parallel::rows2((resid, cols), (row, 2), work, LANES, |first, resid, row| {
-        for (at, rows) in rows::blocks(resid.len(), cols) {
-            let i0 = first + at / cols;
-            let (z, e, row) = (&z[i0 * cols..], &mut resid[at..], &mut row[at / cols * 2..]);
-            // (row of the block, its logits, its label)
-            let each = || {
-                let labels = labels[i0..].iter().map(|&y| y as usize);
-                z.chunks_exact(cols).zip(labels).take(LANES).enumerate()
-            };
-            let max = rows.maxima(z);
-            let mut lanes = rows.map_sum([max], z, e, exp);
-            // The lane of the label once more, without the label.
-            let mut z_y = [0.0; LANES];
-            for ((r, (z, y)), e) in each().zip(e.chunks_exact_mut(cols)) {
-                assert!(y < cols, "label {y} of row {}, of {cols} classes", i0 + r);
-                (z_y[r], e[y]) = (z[y], 0.0);
-                let (mut lane, mut j) = (0.0, y % LANES);
-                while j < cols {
-                    lane += e[j];
-                    j += LANES;
-                }
-                lanes[r].as_mut_array()[y % LANES] = lane;
+    for (at, rows) in rows::blocks::<V>(resid.len(), cols) {
+        let i0 = at / cols;
+        let (z, e, row) = (&z[at..], &mut resid[at..], &mut row[2 * i0..]);
+        // (row of the block, its logits, its label)
+        let each = || {
+            let labels = labels[i0..].iter().map(|&y| y as usize);
+            z.chunks_exact(cols).zip(labels).take(LANES).enumerate()
+        };
+        let max = rows.maxima(z);
+        let mut lanes = rows.map_sum([max], z, e, exp);
+        // The lane of the label once more, without the label.
+        let mut z_y = [0.0; LANES];
+        for ((r, (z, y)), e) in each().zip(e.chunks_exact_mut(cols)) {
+            assert!(y < cols, "label {y} of row {}, of {cols} classes", first + i0 + r);
+            (z_y[r], e[y]) = (z[y], 0.0);
+            let (mut lane, mut j) = (0.0, y % LANES);
+            while j < cols {
+                lane += e[j];
+                j += LANES;
             }
-            let (z_y, others) = (f32x16::new(z_y), fold::sums(&lanes));
-            let at_label = exp_nonpositive(z_y - max);
-            let total = others + at_label;
-            rows.map([total], [], e, Write::Add, share);
-            let certain = at_label.simd_eq(f32x16::splat(1.0));
-            let log = certain.select(elementary::ln_1p(others), elementary::ln(total));
-            let (loss, wrong) = ((max - z_y) + log, -(others / total));
-            let results = row.chunks_exact_mut(2).zip(e.chunks_exact_mut(cols));
-            for ((r, (z, y)), (row, e)) in each().zip(results) {
-                let max = max.as_array()[r];
-                let hit = z[y] == max && first_not_below(z, f32x16::splat(max)) == Some(y);
-                row.copy_from_slice(&[loss.as_array()[r], f32::from(u8::from(hit))]);
-                e[y] = wrong.as_array()[r];
-            }
+            lanes[r].as_mut_array()[y % LANES] = lane;
         }
-    });
+        let (z_y, others) = (f32x16::new(z_y), fold::sums(&lanes));
+        let at_label = exp_nonpositive(z_y - max);
+        let total = others + at_label;
+        rows.map([total], [], e, Write::Add, share);
+        let certain = at_label.simd_eq(f32x16::splat(1.0));
+        let log = certain.select(elementary::ln_1p(others), elementary::ln(total));
+        let (loss, wrong) = ((max - z_y) + log, -(others / total));
+        let results = row.chunks_exact_mut(2).zip(e.chunks_exact_mut(cols));
+        for ((r, (z, y)), (row, e)) in each().zip(results) {
+            let max = max.as_array()[r];
+            let hit = z[y] == max && first_not_below(z, f32x16::splat(max)) == Some(y);
+            row.copy_from_slice(&[loss.as_array()[r], f32::from(u8::from(hit))]);
+            e[y] = wrong.as_array()[r];
+        }
+    }
 }
 
 /// Where the first element stands that is not below x.

@@ -5,7 +5,7 @@
 //! dxⱼ = yⱼ·(dyⱼ − Σ dy·y)                          keeps y
 //! ```
 
-use crate::elementary::{self, Lane};
+use crate::elementary;
 use crate::lanes::{self, LANES, reduce_ref};
 use crate::rows::{self, Four, Input::Own};
 use crate::{Real, Write, fold, parallel};
@@ -13,43 +13,50 @@ use wide::f32x16;
 
 /// y = softmax(x) row by row. An entry of −∞ gets weight 0. x, y: (rows, cols).
 pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
+    parallel::rows(y, cols, 64 * x.len(), LANES, |first, y| {
+        rows::by_width!(cols, forward(&x[first * cols..], y, cols));
+    });
+}
+
+fn forward<const V: usize>(x: &[f32], y: &mut [f32], cols: usize) {
     #[inline(always)]
     fn exp(x: Four, [max]: [Four; 1]) -> Four {
         elementary::exp_nonpositive(x - max)
     }
     #[inline(always)]
-    fn share([]: [Four; 0], [total]: [Four; 1], e: Four) -> Four {
+    fn share([]: [f32x16; 0], [total]: [f32x16; 1], e: f32x16) -> f32x16 {
         e / total
     }
-    let work = 64 * y.len();
-    parallel::rows(y, cols, work, LANES, |first, y| {
-        for (at, rows) in rows::blocks(y.len(), cols) {
-            let (x, y) = (&x[first * cols + at..], &mut y[at..]);
-            let max = rows.maxima(x);
-            let total = fold::sums(&rows.map_sum([max], x, y, exp));
-            rows.map([total], [], y, Write::Add, share);
-        }
-    });
+    for (at, rows) in rows::blocks::<V>(y.len(), cols) {
+        let (x, y) = (&x[at..], &mut y[at..]);
+        let max = rows.maxima(x);
+        let total = fold::sums(&rows.map_sum([max], x, y, exp));
+        rows.map([total], [], y, Write::Add, share);
+    }
 }
 
 /// dx (+)= y·(dy − Σ dy·y) row by row. y, dy, dx: (rows, cols).
 pub fn softmax_backward(y: &[f32], dy: &[f32], dx: &mut [f32], cols: usize, write: Write) {
-    #[inline(always)]
-    fn dot([sum]: [Four; 1], [y, dy]: [Four; 2], []: [Four; 0]) -> [Four; 1] {
-        [dy.fma(y, sum)]
-    }
-    #[inline(always)]
-    fn slope([y, dy]: [Four; 2], [mean]: [Four; 1], before: Four) -> Four {
-        y.fma(dy - mean, before)
-    }
-    let work = 16 * dx.len();
-    parallel::rows(dx, cols, work, LANES, |first, dx| {
-        for (at, rows) in rows::blocks(dx.len(), cols) {
-            let (inputs, dx) = ([y, dy].map(|x| Own(&x[first * cols + at..])), &mut dx[at..]);
-            let mean = rows.sums([], inputs, [f32x16::ZERO; 2], dot);
-            rows.map(mean, inputs, dx, write, slope);
-        }
+    parallel::rows(dx, cols, 16 * y.len(), LANES, |first, dx| {
+        let [y, dy] = [y, dy].map(|x| &x[first * cols..]);
+        rows::by_width!(cols, backward(y, dy, dx, cols, write));
     });
+}
+
+fn backward<const V: usize>(y: &[f32], dy: &[f32], dx: &mut [f32], cols: usize, write: Write) {
+    #[inline(always)]
+    fn dot([sum]: [f32x16; 1], [y, dy]: [f32x16; 2], []: [f32x16; 0]) -> [f32x16; 1] {
+        [dy.mul_add(y, sum)]
+    }
+    #[inline(always)]
+    fn slope([y, dy]: [f32x16; 2], [mean]: [f32x16; 1], before: f32x16) -> f32x16 {
+        y.mul_add(dy - mean, before)
+    }
+    for (at, rows) in rows::blocks::<V>(dx.len(), cols) {
+        let (inputs, dx) = ([Own(&y[at..]), Own(&dy[at..])], &mut dx[at..]);
+        let mean = rows.sums([], inputs, [f32x16::ZERO; 2], dot);
+        rows.map(mean, inputs, dx, write, slope);
+    }
 }
 
 /// Reference of [`softmax`].
