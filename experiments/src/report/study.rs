@@ -226,10 +226,34 @@ fn section(text: &mut String, claim: &Graded, columns: usize) {
     for figure in &claim.figures {
         picture(text, figure, columns);
     }
-    if !claim.note.is_empty() {
-        let _ = writeln!(text, "<p>{}</p>", words(&claim.note));
-    }
+    note(text, &claim.note);
     text.push_str("<p class=\"up\"><a href=\"#verdicts\">all verdicts</a></p>\n</section>\n");
+}
+
+/// A note: its lines, of which those that begin with a bar are rows of a table, the first of them its head.
+fn note(text: &mut String, note: &str) {
+    let (rows, lines): (Vec<&str>, Vec<&str>) =
+        note.lines().partition(|line| line.starts_with('|'));
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        let _ = writeln!(text, "<p>{}</p>", words(line));
+    }
+    let mut rows = rows.iter().filter(|row| !row.starts_with("|-")).map(|row| {
+        let cells = row.trim_matches('|').split('|').map(|cell| escape(cell.trim()));
+        cells.collect::<Vec<_>>()
+    });
+    if let Some(head) = rows.next() {
+        let head: Vec<(&str, bool)> =
+            head.iter().enumerate().map(|(i, name)| (name.as_str(), i > 1)).collect();
+        table(text, &head);
+        for row in rows {
+            let cells = row.iter().enumerate().map(|(i, cell)| {
+                let class = if i > 1 { " class=\"number\"" } else { "" };
+                format!("<td{class}>{cell}</td>")
+            });
+            let _ = writeln!(text, "<tr>{}</tr>", cells.collect::<String>());
+        }
+        text.push_str("</tbody>\n</table></div>\n");
+    }
 }
 
 fn picture(text: &mut String, figure: &Figure, columns: usize) {

@@ -78,7 +78,8 @@ pub struct Finding {
     pub why: String,
     /// Pictures, in the order in which they are shown.
     pub figures: Vec<Figure>,
-    /// What else is worth knowing, below the pictures; mostly nothing.
+    /// What else is worth knowing, below the pictures; mostly nothing. Lines that begin with a bar are a table, as in
+    /// Markdown.
     pub note: String,
 }
 

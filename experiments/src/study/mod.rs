@@ -192,8 +192,9 @@ impl StudyArgs {
 fn finish(study: &Study, args: &StudyArgs, plan: &[Planned], results: &Results) -> Result<()> {
     let rows: HashMap<(String, u64), Row> =
         results.rows()?.into_iter().map(|row| ((row.hash.clone(), row.seed), row)).collect();
+    let width = name_width(plan);
     let mut text = format!(
-        "study {}, {} scale: {}\n{:<14} {:>7} {:>8}  T_grok: mean [range]\n",
+        "study {}, {} scale: {}\n{:<width$} {:>7} {:>8}  T_grok: mean [range]\n",
         study.name,
         args.scale.name(),
         results.dir().join("runs.csv").display(),
@@ -214,7 +215,7 @@ fn finish(study: &Study, args: &StudyArgs, plan: &[Planned], results: &Results) 
         let of = |some: usize, all: usize| format!("{some}/{all}");
         writeln!(
             text,
-            "{group:<14} {:>7} {:>8}  {grokked}",
+            "{group:<width$} {:>7} {:>8}  {grokked}",
             of(done.len(), runs.len()),
             of(t_grok.len(), done.len())
         )?;
@@ -241,6 +242,11 @@ fn finish(study: &Study, args: &StudyArgs, plan: &[Planned], results: &Results) 
     say(&text)
 }
 
+/// The width of a column of the groups' names.
+fn name_width(plan: &[Planned]) -> usize {
+    plan.iter().map(|run| run.group.len()).max().unwrap_or(0).max(14)
+}
+
 /// The runs of each group, in the plan's order.
 fn by_group(plan: &[Planned]) -> Vec<(&'static str, Vec<&Planned>)> {
     let mut groups: Vec<(&str, Vec<&Planned>)> = Vec::new();
@@ -258,8 +264,9 @@ fn dry_run(args: &StudyArgs, groups: &[Group], plan: &[Planned], results: &Resul
     let all = runner::recorded(plan, results)?;
     let state: HashMap<(String, u64), &Status> =
         plan.iter().zip(&all).map(|(run, status)| (run.key(), status)).collect();
+    let width = name_width(plan);
     let mut text = format!(
-        "{:<14} {:<9} {:>5} {:>5} {:>5} {:>7} {:>8} {:>8}  {}\n",
+        "{:<width$} {:<9} {:>5} {:>5} {:>5} {:>7} {:>8} {:>8}  {}\n",
         "group", "seeds", "runs", "done", "left", "steps", "ms/step", "time", "claims"
     );
     let mut measured = BTreeMap::new();
@@ -282,7 +289,7 @@ fn dry_run(args: &StudyArgs, groups: &[Group], plan: &[Planned], results: &Resul
         let seeds = format!("{}-{}", group.seeds.start, group.seeds.end - 1);
         writeln!(
             text,
-            "{name:<14} {seeds:<9} {:>5} {:>5} {left:>5} {:>7} {per_step:>8} {time:>8}  {}",
+            "{name:<width$} {seeds:<9} {:>5} {:>5} {left:>5} {:>7} {per_step:>8} {time:>8}  {}",
             runs.len(),
             runs.len() - left,
             whole(config.steps),

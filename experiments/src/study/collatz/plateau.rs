@@ -10,6 +10,7 @@
 
 use super::{REGIMES, Regime};
 use crate::record::{Evaluation, Record};
+use crate::report::page::whole;
 use crate::study::draw::{STEPS, curves, paths};
 use crate::study::grade::{Evidence, FEWEST, Figure, Finding, Verdict, mean_of, show};
 use std::fmt::Write;
@@ -100,7 +101,7 @@ pub fn course(record: &Record) -> Course {
 
 /// Steps to an accuracy, in the tables' form.
 fn steps(record: &Record, accuracy: f64) -> String {
-    reaches(record, accuracy).map_or("–".to_owned(), crate::report::page::whole)
+    reaches(record, accuracy).map_or("–".to_owned(), whole)
 }
 
 /// C0: the map.
@@ -127,19 +128,22 @@ pub(super) fn map(evidence: &Evidence) -> Finding {
     let words =
         ["online", "fixed", "pre", "post", "xavier", "pytorch", "fast", "slow", "1", "2", "6"];
     let by_choice = words.map(share).join(", ");
-    let mut note = String::from(
-        "cell: data, norm, initialisation, rate, layers of either stack; course; T at test accuracy .50, .70, .90; longest \
-         stretch without a rise of .05 (its steps, its level, the rise after it); train and test accuracy at the end. ",
-    );
+    let mut note = "The longest stretch is that over which test accuracy rises by at most .05 between .10 and .90; the \
+                    level is that at its start, the rise what follows within half its length.\n\
+                    | data, norm, initialisation, rate, layers | course | T at .50 | .70 | .90 | stretch from | to | level \
+                    | rise | train | test |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
     for (record, course) in cells.iter().zip(&courses) {
         let (row, name) = (&record.row, record.row.group.trim_start_matches("map-"));
         let [t_50, t_70, t_90] = [0.5, 0.7, 0.9].map(|accuracy| steps(record, accuracy));
-        let longest = stretch(record).map_or("none".to_owned(), |s| {
-            format!("{} to {} at {:.2}, then +{:.2}", s.steps[0], s.steps[1], s.level, s.rise)
+        let longest = stretch(record).map_or("– | – | – | –".to_owned(), |s| {
+            let [from, until] = s.steps.map(whole);
+            format!("{from} | {until} | {:.2} | {:.2}", s.level, s.rise)
         });
-        let _ = write!(
+        let _ = writeln!(
             note,
-            "{name}: {}; {t_50}, {t_70}, {t_90}; {longest}; {:.3}, {:.3}. ",
+            "| {} | {} | {t_50} | {t_70} | {t_90} | {longest} | {:.3} | {:.3} |",
+            name.replace('-', ", "),
             course.name(),
             row.train_acc_final.unwrap_or(f64::NAN),
             row.acc_final.unwrap_or(f64::NAN)
