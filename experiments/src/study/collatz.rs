@@ -71,7 +71,7 @@ pub const REGIMES: [Regime; 2] = [
     Regime {
         name: "plateau",
         preset: "collatz-plateau",
-        smoke: "task.train=100",
+        smoke: "task.train=100 task.renew=60 spectral.probe=64",
         steps: [240, 20_000, 100_000],
         early: [[40, 80, 120, 160], [500, 2_000, 5_000, 10_000], [2_000, 10_000, 20_000, 50_000]],
     },
@@ -147,6 +147,14 @@ fn map() -> Vec<Line> {
              optim.warmup={{warmup}} model.encoder_layers=6 model.decoder_layers=6"
         );
         lines.push(line(format!("map-online-{norm}-pytorch-slow-6"), changes, MAP));
+    }
+    // Few numbers to learn from, for good or until others take their place: a pause in the supply of examples.
+    for (name, renew) in [("map-few", ""), ("map-renewed", "task.renew={renew}")] {
+        let changes = format!(
+            "task.train={{few}} {renew} spectral.probe={{few-probe}} model.norm=pre model.init=xavier \
+             optim.lr=3e-4 optim.warmup=0 model.encoder_layers=1 model.decoder_layers=1"
+        );
+        lines.push(line(name.to_owned(), changes, [240, 16_000, 60_000]));
     }
     for (name, lr) in [("map-decay", "3e-4"), ("map-decay-fast", "1e-3")] {
         let changes = format!(
@@ -364,6 +372,9 @@ fn groups(scale: Scale) -> Vec<Group> {
         let changes =
             format!("steps={steps} {} {map} {}", common(scale, line.preset), line.changes);
         let changes = changes
+            .replace("{few}", if small { "70" } else { "300" })
+            .replace("{few-probe}", if small { "64" } else { "256" })
+            .replace("{renew}", if small { "60" } else { "4000" })
             .replace("{fixed}", if small { "100" } else { "1000" })
             .replace("{warmup}", if small { "60" } else { "4000" })
             .replace("{probe}", if small { "120" } else { "500" })
