@@ -630,6 +630,25 @@ mod tests {
     }
 
     #[test]
+    fn classes_that_can_be_told_apart_do_not_slow_a_fit_down() {
+        // ⌊log₂ n⌋ stands along one of 48 directions of unequal length, as in a trained encoder: classes in a row,
+        // some of a few rows only.
+        let (rows, dim) = (1200, 48);
+        let mut rng = Seed(8).stream("test", 0);
+        let along = normal(&mut rng, dim);
+        let mut features = normal(&mut rng, rows * dim);
+        let numbers: Vec<u64> = (0..rows as u64).map(|i| 1 + i * 8).collect();
+        for (row, &n) in features.chunks_exact_mut(dim).zip(&numbers) {
+            for (j, (x, a)) in row.iter_mut().zip(&along).enumerate() {
+                *x = *x * 0.3 / (1.0 + j as f32) + a * (n as f32).log2();
+            }
+        }
+        let labels: Vec<u32> = numbers.iter().map(|&n| Target::Log2.label(n, 8)).collect();
+        let fit = Probe::fit(&features, dim, &labels).unwrap();
+        assert!(fit.steps() < 200, "{} steps", fit.steps());
+    }
+
+    #[test]
     fn one_class_or_no_row_is_no_reason_to_fail() {
         let one = Probe::fit(&[1.0, 2.0], 1, &[7, 7]).unwrap();
         assert_eq!((one.predict(&[5.0]), one.steps()), (Some(7), 0));
