@@ -7,6 +7,7 @@ use crate::audit::{self, AuditArgs};
 use crate::bench::{self, BenchCommand};
 use crate::config::{Config, set::split_assignment};
 use crate::forecast::command::{ForecastArgs, LIBRARY, Online, forecast_command};
+use crate::predict::{self, PredictArgs};
 use crate::presets::{PRESETS, preset};
 use crate::profile::Profile;
 use crate::record::RESULTS;
@@ -53,6 +54,8 @@ enum Command {
     Report(ReportArgs),
     /// Says when a run will grok, from its entropy so far and from runs that have grokked.
     Forecast(ForecastArgs),
+    /// What a model of sequences writes for the test examples of its run, and how much of it is right.
+    Predict(PredictArgs),
     /// Spectral entropy of anyone's activations: a .npy or .safetensors matrix, rows = samples.
     Entropy(EntropyArgs),
     /// The ledger of one training step: every op with its formula, source, work, time, share of what
@@ -216,6 +219,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Some(Command::Report(args)) => write_reports(&args).map(|()| done),
         Some(Command::Forecast(args)) => forecast_command(&args).map(|()| done),
+        Some(Command::Predict(args)) => predict::run(&args).map(|()| done),
         Some(Command::Entropy(args)) => entropy_command(&args).map(|()| done),
         Some(Command::Audit(args)) => audit::run(&args).map(|()| done),
         Some(Command::Bench(command)) => bench::run(&command).map(|()| done),

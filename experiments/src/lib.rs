@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod intervene;
 pub mod observe;
 pub mod pool;
+pub mod predict;
 pub mod presets;
 pub mod profile;
 pub mod record;
