@@ -117,7 +117,7 @@ fn both(what: &str, last: u64, acc: impl Fn(f64) -> f64 + Copy) -> Vec<Record> {
 /// Joint runs of both regimes that come to .98 half way at a step.
 fn joints(t: f64) -> Vec<Record> {
     let acc = smooth(t);
-    both("joint", 8000, |s| acc(s))
+    both("joint", 8000, &acc)
 }
 
 const YES: Verdict = Verdict::Reproduced;
@@ -144,8 +144,8 @@ fn the_plateau_is_graded_by_cells_and_by_regimes() {
     let [open, plateau] = REGIMES.map(|regime| regime.group("joint"));
     let world = |first: bool, second: bool| {
         let of = |name: &str, jumps: bool| match jumps {
-            true => group(name, 3, 20_000, |s| waits(s)),
-            false => group(name, 3, 20_000, |s| goes(s)),
+            true => group(name, 3, 20_000, &waits),
+            false => group(name, 3, 20_000, &goes),
         };
         [of(&open, first), of(&plateau, second)].concat()
     };
@@ -162,7 +162,7 @@ fn the_plateau_is_graded_by_cells_and_by_regimes() {
 fn a_trained_encoder_must_be_faster_at_every_threshold() {
     let with = |t: f64| {
         let acc = smooth(t);
-        [joints(2000.0), both("encoder", 8000, |s| acc(s))].concat()
+        [joints(2000.0), both("encoder", 8000, &acc)].concat()
     };
     expect("C3", with(700.0), YES);
     expect("C3", with(2000.0), NO);
@@ -173,18 +173,18 @@ fn a_trained_encoder_must_be_faster_at_every_threshold() {
 
 #[test]
 fn a_trained_decoder_hurts_where_the_end_is_lower() {
-    let with = |to: f64| [joints(1000.0), both("decoder", 8000, flat(to).as_copy())].concat();
+    let with = |to: f64| [joints(1000.0), both("decoder", 8000, flat(to).fixed())].concat();
     expect("C4", with(0.5), YES);
     expect("C4", with(0.95), NO);
-    let half = group(&REGIMES[1].group("decoder"), 3, 8000, flat(0.5).as_copy());
-    let other = group(&REGIMES[0].group("decoder"), 3, 8000, flat(0.97).as_copy());
+    let half = group(&REGIMES[1].group("decoder"), 3, 8000, flat(0.5).fixed());
+    let other = group(&REGIMES[0].group("decoder"), 3, 8000, flat(0.97).fixed());
     expect("C4", [joints(1000.0), half, other].concat(), PARTLY);
 }
 
 #[test]
 fn a_retrained_decoder_must_be_faster_and_wait_no_more() {
     let kinds = |acc: &dyn Fn(f64) -> f64| {
-        ["rewound", "fresh", "fresh-again"].map(|what| both(what, 8000, |s| acc(s))).concat()
+        ["rewound", "fresh", "fresh-again"].map(|what| both(what, 8000, acc)).concat()
     };
     expect("C5", [joints(4000.0), kinds(&smooth(500.0))].concat(), YES);
     expect("C5", [joints(1000.0), kinds(&smooth(4000.0))].concat(), PARTLY); // no plateau, but no gain
@@ -194,7 +194,7 @@ fn a_retrained_decoder_must_be_faster_and_wait_no_more() {
 #[test]
 fn early_encoders_are_held_against_untrained_ones() {
     let world = |early: f64, untrained: f64| {
-        let frozen = |what: &str, to: f64| both(what, 8000, flat(to).as_copy());
+        let frozen = |what: &str, to: f64| both(what, 8000, flat(to).fixed());
         [
             joints(1000.0),
             frozen("untrained", untrained),
@@ -211,7 +211,7 @@ fn early_encoders_are_held_against_untrained_ones() {
     // Worse than an untrained one, and yet not below the joint run.
     let mut none = world(0.3, 0.5);
     none.retain(|record| !record.row.group.starts_with("joint"));
-    none.extend(both("joint", 8000, flat(0.2).as_copy()));
+    none.extend(both("joint", 8000, flat(0.2).fixed()));
     expect("C6", none, NO);
 }
 
@@ -224,7 +224,7 @@ fn bases_are_ranked_as_the_paper_ranks_them() {
     let world = |acc: &dyn Fn(usize) -> f64| {
         let of = |(i, base): (usize, &u32)| {
             let to = acc(i);
-            group(&format!("base-{base}"), 2, 4000, flat(to).as_copy())
+            group(&format!("base-{base}"), 2, 4000, flat(to).fixed())
         };
         BASES.iter().enumerate().flat_map(of).collect::<Vec<_>>()
     };
@@ -240,16 +240,16 @@ fn bases_are_ranked_as_the_paper_ranks_them() {
 fn binary_must_fall_to_nothing() {
     let falls = |s: f64| if s < 5000.0 { 0.5 * (s / 3000.0).min(1.0) } else { 0.0 };
     expect("C8", group("binary", 3, 10_000, falls), YES);
-    expect("C8", group("binary", 3, 10_000, flat(0.5).as_copy()), NO);
-    let mut some = group("binary", 2, 10_000, flat(0.5).as_copy());
+    expect("C8", group("binary", 3, 10_000, flat(0.5).fixed()), NO);
+    let mut some = group("binary", 2, 10_000, flat(0.5).fixed());
     some.push(run("binary", 2, 10_000, falls));
     expect("C8", some, PARTLY);
 }
 
 #[test]
 fn one_reading_of_two_is_never_more_than_partly() {
-    let scratch = || group("binary", 3, 10_000, flat(0.4).as_copy());
-    let with = |to: f64| group("binary-from-24", 2, 10_000, flat(to).as_copy());
+    let scratch = || group("binary", 3, 10_000, flat(0.4).fixed());
+    let with = |to: f64| group("binary-from-24", 2, 10_000, flat(to).fixed());
     expect("C9", [scratch(), with(0.8)].concat(), PARTLY);
     expect("C9", [scratch(), with(0.3)].concat(), NO);
 }
@@ -257,7 +257,7 @@ fn one_reading_of_two_is_never_more_than_partly() {
 #[test]
 fn exposure_splits_odd_from_even() {
     let split = |name: &str, odd: f64, even: f64| {
-        let mut records = group(name, 2, 4000, flat(0.5).as_copy());
+        let mut records = group(name, 2, 4000, flat(0.5).fixed());
         for record in &mut records {
             let jitter = 1e-3 * record.row.seed as f64;
             (record.row.acc_odd, record.row.acc_even) = (Some(odd + jitter), Some(even + jitter));
@@ -299,12 +299,12 @@ fn a_base_that_k_divides_must_be_better_for_every_k() {
             for base in bases {
                 let k: u32 = op[..1].parse().unwrap();
                 let to = odd(op, base.is_multiple_of(k));
-                records.extend(group(&format!("op-{op}-{base}"), 1, 4000, flat(to).as_copy()));
+                records.extend(group(&format!("op-{op}-{base}"), 1, 4000, flat(to).fixed()));
             }
         }
         for base in BASES {
             let to = odd("3n+1", base.is_multiple_of(3));
-            records.extend(group(&format!("base-{base}"), 1, 4000, flat(to).as_copy()));
+            records.extend(group(&format!("base-{base}"), 1, 4000, flat(to).fixed()));
         }
         records
     };
@@ -316,7 +316,7 @@ fn a_base_that_k_divides_must_be_better_for_every_k() {
 #[test]
 fn transfer_is_held_against_scratch_either_way() {
     let world = |there: f64, back: f64| {
-        let of = |name: &str, to: f64| group(name, 2, 4000, flat(to).as_copy());
+        let of = |name: &str, to: f64| group(name, 2, 4000, flat(to).fixed());
         [
             of("gcd", 0.8),
             of("gcd-from-collatz", there),
@@ -334,8 +334,8 @@ fn transfer_is_held_against_scratch_either_way() {
 fn a_decoder_alone_fails_where_both_depths_do() {
     let world = |two: f64, twelve: f64| {
         [
-            group("alone-2", 1, 2000, flat(two).as_copy()),
-            group("alone-12", 1, 2000, flat(twelve).as_copy()),
+            group("alone-2", 1, 2000, flat(two).fixed()),
+            group("alone-12", 1, 2000, flat(twelve).fixed()),
         ]
         .concat()
     };
@@ -413,12 +413,12 @@ fn a_head_on_the_last_digit_is_counted_over_runs() {
 }
 
 /// A curve by value as often as it is wanted.
-trait AsCopy: Sized {
-    fn as_copy(self) -> &'static dyn Fn(f64) -> f64;
+trait Fixed: Sized {
+    fn fixed(self) -> &'static dyn Fn(f64) -> f64;
 }
 
-impl<F: Fn(f64) -> f64 + 'static> AsCopy for F {
-    fn as_copy(self) -> &'static dyn Fn(f64) -> f64 {
+impl<F: Fn(f64) -> f64 + 'static> Fixed for F {
+    fn fixed(self) -> &'static dyn Fn(f64) -> f64 {
         Box::leak(Box::new(self))
     }
 }
