@@ -12,7 +12,10 @@
 //! crosses (a spike of the loss at step 800 of seed 0, train accuracy .40, had counted as the collapse);
 //! undecided shares no longer count as "no"; E5 and E6 need five seeds, with fewer no p can be below .05;
 //! kinds of controls are counted apart; E8 lets a line compete with the law, which a rising reading cannot
-//! follow; E15 adds the forward pass of the probe; Nanda's initialisation has six seeds.
+//! follow; E15 adds the forward pass of the probe; Nanda's initialisation has six seeds; E10 is *partly* where some
+//! MLP's entropy falls without grokking, and no longer only where all do or one groks; E16 is *not reproduced* only
+//! where a thousand steps later the accuracy is still missing. Under the older wordings E10 and E16 have the same
+//! verdicts.
 
 use super::{causes, elsewhere, phases, prediction};
 use crate::study::grade::Claim;
