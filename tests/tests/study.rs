@@ -190,7 +190,7 @@ fn a_bad_study_is_refused_with_a_sentence() {
         assert_eq!(stdout(&output), "", "{arguments:?}");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{arguments:?} left something");
     };
-    refused(&["study", "collatz"], &["collatz", "entropy"]);
+    refused(&["study", "entrophy"], &["entrophy", "entropy", "collatz"]);
     refused(&["study", "entropy", "--scale", "huge"], &["huge", "smoke", "laptop", "paper"]);
     refused(
         &["study", "entropy", "--claims", "E3,E17"],
@@ -206,4 +206,46 @@ fn a_bad_study_is_refused_with_a_sentence() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot create results/"), "{}", stderr(&output));
     fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_donor_whose_checkpoints_are_gone_is_made_again_and_nothing_else() {
+    let dir = scratch("study-donors");
+    let arguments = [
+        "study",
+        "collatz",
+        "--scale",
+        "smoke",
+        "--groups",
+        "early-0-open",
+        "--tidy",
+        "--jobs",
+        "2",
+    ];
+    let output = run_in(&dir, &arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("\njoint-open         3/3"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("\nearly-0-open       3/3"), "{}", stdout(&output));
+    let file = dir.join("results/collatz-smoke/runs.csv");
+    let whole = fs::read_to_string(&file).unwrap();
+    // Every run is recorded, so no checkpoint is needed any more.
+    let runs = fs::read_dir(dir.join("runs/collatz-1x1")).unwrap().map(|e| e.unwrap().path());
+    let left = |run: PathBuf| fs::read_dir(run.join("checkpoints")).unwrap().count();
+    assert_eq!(runs.map(left).sum::<usize>(), 0);
+    // One dependent is lost: its donor has a row, but nothing to take from.
+    let lost =
+        |line: &&str| line.contains(",early-0-open,") && line.contains(",1,transplant+freeze,");
+    let rest: Vec<&str> = whole.lines().filter(|line| !lost(line)).collect();
+    assert_eq!(rest.len() + 1, whole.lines().count());
+    fs::write(&file, rest.join("\n") + "\n").unwrap();
+    fs::remove_dir_all(dir.join("runs")).unwrap();
+    let output = run_in(&dir, &arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+    assert_eq!(
+        fs::read_dir(dir.join("runs/collatz-1x1")).unwrap().count(),
+        2,
+        "donor and dependent"
+    );
+    fs::remove_dir_all(dir).unwrap();
 }
