@@ -270,9 +270,12 @@ fn remake_donors(plan: &[Planned], mut all: Vec<Status>, out: &Path) -> Vec<Stat
         let gone = plan[place].donors(out).iter().any(|checkpoint| !checkpoint.exists());
         if gone && all[place] == Status::Waiting {
             let needed = plan[place].needs.expect("it needs one");
-            // A complete folder without the checkpoint would say that there is nothing to do.
-            if all[needed] == Status::Recorded {
-                let _ = fs::remove_dir_all(plan[needed].folder(out));
+            // A complete folder without the checkpoint would say that there is nothing to do. One that another
+            // process holds is being made.
+            if all[needed] == Status::Recorded
+                && let Ok((held, _)) = RunFolder::open(&plan[needed].folder(out))
+            {
+                let _ = fs::remove_dir_all(held.path());
             }
             all[needed] = Status::Waiting;
         }
