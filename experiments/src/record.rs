@@ -15,6 +15,7 @@ pub mod provenance;
 pub mod table;
 
 use crate::config::sequence::TrainSet;
+use crate::config::{Config, TaskConfig};
 use crate::observe::milestones::ACCURACY;
 use crate::observe::milestones::Milestones;
 use crate::report::history::History;
@@ -226,7 +227,8 @@ columns! {
         pub sampler: String,
         /// Number of examples that are trained on.
         pub train: Option<u64>,
-        /// Whether those are a fixed set ("fixed") or all that are not tested ("online").
+        /// Whether those are a fixed set ("fixed"), one that makes way for another now and then ("renewed"), or all
+        /// that are not tested ("online").
         pub reading: String,
         /// Layers of the encoder.
         pub encoder_layers: Option<u64>,
@@ -516,10 +518,7 @@ impl Record {
             order: word("task.order"),
             sampler: word("task.sampler"),
             train: Some(config.train_count() as u64),
-            reading: match config.task.sequence_split() {
-                Some((_, TrainSet::Online)) => "online".to_owned(),
-                _ => "fixed".to_owned(),
-            },
+            reading: reading_of(&config).to_owned(),
             encoder_layers: count("model.encoder_layers"),
             decoder_layers: count("model.decoder_layers"),
             d_model: count("model.d_model"),
@@ -538,6 +537,15 @@ impl Record {
             acc_best: curves.iter().filter_map(|e| e.test_acc).reduce(f64::max),
         };
         Ok(Record { row, curves: evaluations(six_digits) })
+    }
+}
+
+/// How what is trained on is chosen, in a word.
+fn reading_of(config: &Config) -> &'static str {
+    match (&config.task, config.task.sequence_split()) {
+        (_, Some((_, TrainSet::Online))) => "online",
+        (TaskConfig::Collatz(task), _) if task.renew.is_some() => "renewed",
+        _ => "fixed",
     }
 }
 
@@ -738,6 +746,22 @@ mod tests {
             assert!(files.curves.iter().all(|name| Evaluation::NAMES.contains(name)));
         }
         assert!(SUMMARY.iter().all(|name| ENTROPY.runs.contains(name)));
+    }
+
+    #[test]
+    fn a_row_says_how_what_is_trained_on_is_chosen() {
+        let of = |name: &str, changes: &[(&str, &str)]| {
+            let changes: Vec<(String, String)> =
+                changes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let text = crate::presets::preset(name).unwrap();
+            reading_of(&Config::from_toml_with(text, name, &changes).unwrap())
+        };
+        assert_eq!(of("collatz-1x1", &[]), "online");
+        assert_eq!(of("collatz-1x1", &[("task.train", "1000")]), "fixed");
+        let renewed = [("task.train", "1000"), ("task.renew", "500")];
+        assert_eq!(of("collatz-1x1", &renewed), "renewed");
+        assert_eq!(of("gcd-1x1", &[]), "online");
+        assert_eq!(of("smoke", &[]), "fixed");
     }
 
     #[test]
