@@ -337,13 +337,13 @@ fn groups(text: &mut String, page: &Page) {
         let alpha = first.alpha.map_or(String::new(), |alpha| format!(", α = {alpha}"));
         let _ = writeln!(
             text,
-            "<tr><th scope=\"row\">{}</th><td>{} {}, {} % of the pairs</td><td>{}{}</td>\
+            "<tr><th scope=\"row\">{}</th><td>{} {}, {}</td><td>{}{}</td>\
              <td class=\"number\">{}</td><td class=\"number\">{grokked}</td><td class=\"number\">{}</td>\
              <td class=\"number\">{}</td></tr>",
             escape(name),
             escape(&first.task),
             escape(&first.op),
-            escape(&figures(100.0 * first.train_fraction).replace(".0", "")),
+            escape(&data(first)),
             escape(&first.intervention),
             escape(&alpha),
             runs.len(),
@@ -355,6 +355,19 @@ fn groups(text: &mut String, page: &Page) {
         "</tbody>\n</table></div>\n<p class=\"muted\">Steps: the mean of the runs that came so far, and \
          their range.</p>\n</section>\n",
     );
+}
+
+/// What a run was trained on, in words.
+fn data(row: &Row) -> String {
+    match (row.train, row.base) {
+        (Some(train), Some(base)) => {
+            format!("base {base}, {} examples, {}", whole(train), row.reading)
+        }
+        _ => {
+            let share = figures(100.0 * row.train_fraction).replace(".0", "");
+            format!("{share} % of the pairs")
+        }
+    }
 }
 
 /// `14,360 [12,100, 17,000]`.

@@ -116,10 +116,15 @@ pub(super) fn map(evidence: &Evidence) -> Finding {
         [Course::Smooth, Course::Jump, Course::Creeps, Course::Never].map(count);
     // Which choice decides: the share of cells of each reading that come to .90 smoothly.
     let share = |word: &str| {
+        // Cells of the grid alone: map, data, norm, initialisation, rate, depth.
+        let is_in = |group: &str| {
+            let parts: Vec<&str> = group.split('-').collect();
+            parts.len() == 6 && parts.contains(&word)
+        };
         let of: Vec<bool> = cells
             .iter()
             .zip(&courses)
-            .filter(|(record, _)| record.row.group.split('-').any(|part| part == word))
+            .filter(|(record, _)| is_in(&record.row.group))
             .map(|(_, course)| *course == Course::Smooth)
             .collect();
         let smooth = of.iter().filter(|s| **s).count();
