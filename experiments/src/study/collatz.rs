@@ -15,7 +15,7 @@ mod rules;
 mod tasks;
 
 use super::Study;
-use super::plan::{Group, Scale};
+use super::plan::{Group, Scale, assignments};
 use crate::record;
 use std::ops::Range;
 
@@ -384,16 +384,12 @@ fn groups(scale: Scale) -> Vec<Group> {
             let to = if small { width / 8 } else { *width };
             text.replace(&format!("{{width:{width}}}"), &to.to_string())
         });
-        let assignment = |text: &str| {
-            let (path, value) = text.split_once('=').expect("an assignment");
-            (path.to_owned(), value.to_owned())
-        };
         Group {
             name: leak(line.name),
             claims: line.claims.split_whitespace().collect(),
             intervention: line.intervention,
             preset: line.preset,
-            changes: changes.split_whitespace().map(assignment).collect(),
+            changes: assignments(&changes),
             seeds,
             needs: line.needs.into_iter().map(leak).collect(),
         }

@@ -16,7 +16,7 @@ mod rules;
 pub mod warning;
 
 use super::Study;
-use super::plan::{Group, Scale};
+use super::plan::{Group, Scale, assignments};
 use crate::record;
 use std::ops::Range;
 
@@ -144,16 +144,12 @@ fn groups(scale: Scale) -> Vec<Group> {
         let changes = changes
             .replace("{steps}", &steps.to_string())
             .replace("{few}", &FEW[scale as usize].to_string());
-        let assignment = |text: &str| {
-            let (path, value) = text.split_once('=').expect("an assignment");
-            (path.to_owned(), value.to_owned())
-        };
         Group {
             name: line.name,
             claims: line.claims.split_whitespace().collect(),
             intervention: line.intervention,
             preset: line.preset,
-            changes: changes.split_whitespace().map(assignment).collect(),
+            changes: assignments(&changes),
             seeds,
             needs: line.needs.to_vec(),
         }

@@ -137,6 +137,18 @@ impl Planned {
     }
 }
 
+/// The changes of a line of a study's table, `path=value` with blanks between.
+///
+/// # Panics
+/// If one has no `=`.
+pub fn assignments(text: &str) -> Vec<(String, String)> {
+    let assignment = |text: &str| {
+        let (path, value) = text.split_once('=').expect("an assignment");
+        (path.to_owned(), value.to_owned())
+    };
+    text.split_whitespace().map(assignment).collect()
+}
+
 /// Every run of these groups in turn. One that an earlier group has wanted already is not repeated.
 ///
 /// # Errors

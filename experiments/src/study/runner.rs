@@ -134,7 +134,7 @@ pub fn carry_out(plan: &[Planned], results: &Results, how: &How) -> Result<Vec<S
     let all = remake_donors(plan, recorded(plan, results)?, how.out);
     let queue = Queue { plan, stop: how.stop, all: Mutex::new(all), changed: Condvar::new() };
     if how.tidy {
-        (0..plan.len()).for_each(|place| tidy(plan, place, &queue.snapshot(), how.out));
+        tidy(plan, 0..plan.len(), &queue.snapshot(), how.out);
     }
     let left = queue.snapshot().iter().filter(|status| **status == Status::Waiting).count();
     let board = Board::new(plan.len());
@@ -148,8 +148,9 @@ pub fn carry_out(plan: &[Planned], results: &Results, how: &How) -> Result<Vec<S
                     let status = one(place, &plan[place], results, how, board, &events);
                     queue.end(place, status, &events);
                     if how.tidy {
-                        (0..plan.len())
-                            .for_each(|place| tidy(plan, place, &queue.snapshot(), how.out));
+                        // Its own, and those of the run that it needed.
+                        let places = [Some(place), plan[place].needs].into_iter().flatten();
+                        tidy(plan, places, &queue.snapshot(), how.out);
                     }
                 }
             });
@@ -283,18 +284,16 @@ fn remake_donors(plan: &[Planned], mut all: Vec<Status>, out: &Path) -> Vec<Stat
     all
 }
 
-/// Removes the checkpoints of a recorded run that no run still to be made needs; what cannot be removed is no loss.
-fn tidy(plan: &[Planned], place: usize, all: &[Status], out: &Path) {
-    let needed = plan
-        .iter()
-        .zip(all)
-        .any(|(run, status)| run.needs == Some(place) && *status != Status::Recorded);
-    if all[place] != Status::Recorded || needed {
-        return;
-    }
-    let checkpoints = plan[place].folder(out).join("checkpoints");
-    for file in fs::read_dir(checkpoints).into_iter().flatten().flatten() {
-        let _ = fs::remove_file(file.path());
+/// Removes the checkpoints of those runs that are recorded and that no run still to be made needs; what cannot be removed is no loss.
+fn tidy(plan: &[Planned], places: impl IntoIterator<Item = usize>, all: &[Status], out: &Path) {
+    let to_make = plan.iter().zip(all).filter(|(_, status)| **status != Status::Recorded);
+    let needed: HashSet<usize> = to_make.filter_map(|(run, _)| run.needs).collect();
+    let done = |place: &usize| all[*place] == Status::Recorded && !needed.contains(place);
+    for place in places.into_iter().filter(done) {
+        let checkpoints = plan[place].folder(out).join("checkpoints");
+        for file in fs::read_dir(checkpoints).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(file.path());
+        }
     }
 }
 
