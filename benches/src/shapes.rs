@@ -73,9 +73,20 @@ pub fn met(tape: &Tape) -> Vec<Met> {
 
 /// The distinct shapes that `shape` finds in the workloads' operations, in order of appearance.
 pub fn distinct<T: PartialEq>(shape: impl Fn(&Config, &Met) -> Option<T>) -> Vec<T> {
+    distinct_of(workloads(), shape)
+}
+
+/// As [`distinct`], of other workloads. Sequences have the shapes of their first batch.
+pub fn distinct_of<T: PartialEq>(
+    workloads: Vec<(String, Config)>,
+    shape: impl Fn(&Config, &Met) -> Option<T>,
+) -> Vec<T> {
     let mut found = Vec::new();
-    for (_, config) in workloads() {
-        for met in met(&Trainer::new(&config).model().tape) {
+    for (_, config) in workloads {
+        let mut trainer = Trainer::new(&config);
+        trainer.draw(0);
+        trainer.load();
+        for met in met(&trainer.model().tape) {
             if let Some(shape) = shape(&config, &met).filter(|shape| !found.contains(shape)) {
                 found.push(shape);
             }
