@@ -33,6 +33,7 @@ pub const OPTIONAL: &[&str] = &[
     "probe.rows",
     "probe.targets",
     "stop.past_grok",
+    "stop.give_up",
 ];
 
 /// Optional tables whose keys are parts of a model: what stands behind the path and a dot is one key, dots
@@ -189,6 +190,9 @@ pub fn in_part(param: &str, part: &str) -> bool {
 pub struct StopConfig {
     /// The run ends so many steps after T_grok, and at `steps` at the latest.
     pub past_grok: u64,
+    /// The run ends here if it has not grokked: what groks late can be carried past it all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up: Option<u64>,
 }
 
 impl Config {
@@ -217,10 +221,12 @@ impl Config {
 
     /// The last step of a run that groks at this step, if it has.
     pub fn last_step(&self, t_grok: Option<u64>) -> u64 {
-        match (&self.stop, t_grok) {
-            (Some(stop), Some(t_grok)) => self.steps.min(t_grok.saturating_add(stop.past_grok)),
-            _ => self.steps,
-        }
+        let Some(stop) = &self.stop else { return self.steps };
+        let end = match t_grok {
+            Some(t_grok) => t_grok.saturating_add(stop.past_grok),
+            None => stop.give_up.unwrap_or(self.steps),
+        };
+        self.steps.min(end)
     }
 }
 
@@ -370,6 +376,9 @@ past_grok = 10_000
         let all = everything();
         let ends = [None, Some(0), Some(7000), Some(45_000)].map(|t_grok| all.last_step(t_grok));
         assert_eq!(ends, [50_000, 10_000, 17_000, 50_000]);
+        let all = with(&[("stop.past_grok", "10000"), ("stop.give_up", "30000")]).unwrap();
+        let ends = [None, Some(29_000), Some(45_000)].map(|t_grok| all.last_step(t_grok));
+        assert_eq!(ends, [30_000, 39_000, 50_000]);
         assert_eq!(with(&[]).unwrap().last_step(Some(7000)), 50_000);
     }
 
@@ -409,6 +418,11 @@ past_grok = 10_000
                 "intervene.norm.baseline = \"a/b\": it is a folder's name",
             ),
             ("past_grok = 10_000", "past_grok = 0", "stop.past_grok = 0: must be at least 1"),
+            (
+                "past_grok = 10_000",
+                "past_grok = 10_000\ngive_up = 0",
+                "stop.give_up = 0: must be at least 1",
+            ),
             ("alpha = 0.3", "alpha = 0.3\nbeta = 1", "unknown field `beta`"),
             ("sham = false", "", "missing field `sham`"),
         ] {

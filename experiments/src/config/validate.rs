@@ -386,6 +386,7 @@ impl Config {
         }
         if let Some(stop) = &self.stop {
             require!(stop.past_grok > 0, "stop.past_grok = 0: must be at least 1");
+            require!(stop.give_up != Some(0), "stop.give_up = 0: must be at least 1");
         }
         Ok(())
     }

@@ -2,11 +2,16 @@
 //!
 //! ```text
 //! a(t)      the highest test accuracy up to step t: a dip ends no plateau
-//! stretch   the longest [s, t] with .10 ≤ a(s), a(t) < .90 and a(t) − a(s) ≤ .05
-//! plateau   a stretch of at least 1,000 steps and a quarter of T_90 (of the whole run, where it never came to .90)
-//! jump      a plateau whose accuracy rises by .20 or more within half its length after its end
+//! stretch   a longest [s, t] with .10 ≤ a(s), a(t) < .90 and a(t) − a(s) ≤ .05
+//! plateau   the longest of all, if it has at least 1,000 steps and a quarter of T_90 (of the whole run, where it
+//!           never came to .90)
+//! jump      any stretch of at least 1,000 steps and a quarter of T_80 after whose end accuracy rises by .20 or more
+//!           within half its length
 //! ```
-//! The numbers were written down before any run of the map was looked at, but for the first two.
+//! The numbers were written down before any run of the map was looked at, but for the first two. The jump was amended
+//! on 2026-11-25, after the map of one layer and before any joint run: it had to end the longest stretch, which had to
+//! last a quarter of T_90. That misses stairs, and the paper's own curve is one (.53 to .68 after step 42,000, .76 to
+//! .86 after 66,000, .90 at 100,000). Of the map's cells the amendment moves one, `map-renewed`, from "creeps".
 
 use super::{REGIMES, Regime};
 use crate::record::{Evaluation, Record};
@@ -24,6 +29,19 @@ pub struct Stretch {
     pub level: f64,
     /// How much the accuracy rises within half the stretch's length after its end.
     pub rise: f64,
+    /// Whether it ends in a jump.
+    pub jumps: bool,
+}
+
+impl Stretch {
+    fn length(&self) -> u64 {
+        self.steps[1] - self.steps[0]
+    }
+
+    /// Long enough for a plateau of a run that takes so many steps.
+    fn lasts(&self, whole: u64) -> bool {
+        self.length() >= 1_000 && 4 * self.length() >= whole
+    }
 }
 
 /// How a run comes to its accuracy.
@@ -66,36 +84,39 @@ pub fn reaches(record: &Record, accuracy: f64) -> Option<u64> {
     climbs(record).into_iter().find(|&(_, acc)| acc >= accuracy).map(|(step, _)| step)
 }
 
-/// The longest stretch of a run; none if its accuracy never was between .10 and .90.
+/// The longest stretch that ends in a jump, or of all where none does; none if the accuracy never was between
+/// .10 and .90.
 pub fn stretch(record: &Record) -> Option<Stretch> {
+    let longest_from_first = |s: &Stretch| (s.jumps, s.length(), u64::MAX - s.steps[0]);
+    stretches(record).into_iter().max_by_key(longest_from_first)
+}
+
+/// From every evaluation between .10 and .90 on, as long as test accuracy rises by no more than .05.
+fn stretches(record: &Record) -> Vec<Stretch> {
     let climbs = climbs(record);
     let between: Vec<(u64, f64)> =
         climbs.iter().copied().filter(|&(_, acc)| (0.10..0.90).contains(&acc)).collect();
-    let ending = |i: usize| {
+    let at = |step: u64| climbs.iter().rev().find(|(s, _)| *s <= step).map_or(0.0, |(_, acc)| *acc);
+    let t_80 = reaches(record, 0.80).unwrap_or(record.row.steps);
+    let beginning = |i: usize| {
         let (from, level) = between[i];
         let until = between[i..].iter().rev().find(|(_, acc)| acc - level <= 0.05)?.0;
-        Some((until - from, [from, until], level))
+        let rise = at(until + (until - from) / 2) - at(until);
+        let mut stretch = Stretch { steps: [from, until], level, rise, jumps: false };
+        stretch.jumps = rise >= 0.20 && stretch.lasts(t_80);
+        Some(stretch)
     };
-    let (length, steps, level) = (0..between.len())
-        .filter_map(ending)
-        .max_by_key(|&(length, [from, _], _)| (length, u64::MAX - from))?;
-    let at = |step: u64| climbs.iter().rev().find(|(s, _)| *s <= step).map_or(0.0, |(_, acc)| *acc);
-    Some(Stretch { steps, level, rise: at(steps[1] + length / 2) - at(steps[1]) })
+    (0..between.len()).filter_map(beginning).collect()
 }
 
 /// The course of a run.
 pub fn course(record: &Record) -> Course {
-    let t_90 = reaches(record, 0.90);
-    let Some(stretch) = stretch(record) else {
-        return if t_90.is_some() { Course::Smooth } else { Course::Never };
-    };
-    let length = stretch.steps[1] - stretch.steps[0];
-    let whole = t_90.unwrap_or(record.row.steps);
-    let plateau = length >= 1_000 && 4 * length >= whole;
-    match (plateau, t_90) {
-        (true, Some(_)) if stretch.rise >= 0.20 => Course::Jump,
-        (true, _) | (_, None) => Course::Creeps,
-        (false, Some(_)) => Course::Smooth,
+    match (stretch(record), reaches(record, 0.90)) {
+        (None, None) => Course::Never,
+        (None, Some(_)) => Course::Smooth,
+        (Some(stretch), Some(_)) if stretch.jumps => Course::Jump,
+        (Some(stretch), Some(t_90)) if !stretch.lasts(t_90) => Course::Smooth,
+        _ => Course::Creeps,
     }
 }
 
@@ -133,8 +154,9 @@ pub(super) fn map(evidence: &Evidence) -> Finding {
     let words =
         ["online", "fixed", "pre", "post", "xavier", "pytorch", "fast", "slow", "1", "2", "6"];
     let by_choice = words.map(share).join(", ");
-    let mut note = "The longest stretch is that over which test accuracy rises by at most .05 between .10 and .90; the \
-                    level is that at its start, the rise what follows within half its length.\n\
+    let mut note = "The stretch is the longest over which test accuracy rises by at most .05 between .10 and .90, of those \
+                    that end in a jump where one does; the level is that at its start, the rise what follows within \
+                    half its length.\n\
                     | data, norm, initialisation, rate, layers | course | T at .50 | .70 | .90 | stretch from | to | level \
                     | rise | train | test |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();

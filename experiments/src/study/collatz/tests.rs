@@ -73,6 +73,18 @@ fn a_plateau_is_long_and_flat_and_a_jump_ends_it() {
     assert_eq!(of(&creeping, 20_000), Course::Smooth, "1,600 of 7,200 steps are no quarter");
     assert_eq!(of(&flat(0.6), 6000), Course::Creeps);
     assert_eq!(of(&flat(0.05), 6000), Course::Never);
+    // Stairs: the first wait ends in a jump, and later ones are longer.
+    let stairs = |first: f64| {
+        move |s: f64| match s {
+            ..300.0 => s / 300.0 * first,
+            ..2_000.0 => first,
+            ..4_000.0 => 0.78,
+            ..7_000.0 => 0.86,
+            _ => 0.92,
+        }
+    };
+    assert_eq!(of(&stairs(0.50), 8000), Course::Jump);
+    assert_eq!(of(&stairs(0.62), 8000), Course::Creeps, "a step of .16 is no jump");
     // A dip ends no plateau.
     let dips = |s: f64| if (3000.0..3300.0).contains(&s) { 0.1 } else { jump(6000.0)(s) };
     assert_eq!(of(&dips, 20_000), Course::Jump);

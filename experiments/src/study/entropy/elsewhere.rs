@@ -55,9 +55,7 @@ pub(super) fn times(evidence: &Evidence) -> Finding {
         ),
         estimate: found[0],
         seeds: evidence.groups(&["add", "mul", "sub"]).len(),
-        controls:
-            "20,000 of 50,000 steps are enough for one PyTorch seed of the template, too: 6,900"
-                .into(),
+        controls: controls_that_grok(evidence),
         verdict: match agreeing {
             3 => Verdict::Reproduced,
             0 => Verdict::NotReproduced,
@@ -71,6 +69,13 @@ pub(super) fn times(evidence: &Evidence) -> Finding {
         figures: vec![figure],
         note: String::new(),
     }
+}
+
+/// How many of the controls have a time to grok at all.
+fn controls_that_grok(evidence: &Evidence) -> String {
+    let controls = evidence.groups(&CONTROLS);
+    let grokked = controls.iter().filter(|record| record.row.t_grok.is_some()).count();
+    format!("of addition's runs that cannot generalise {} grok", count(grokked, controls.len()))
 }
 
 /// E9.
@@ -126,7 +131,7 @@ pub(super) fn permutations(evidence: &Evidence) -> Finding {
         measured: format!("10 %: {}; 40 %: {}", words("s5-10"), words("s5-40")),
         estimate: time,
         seeds: ten.len() + evidence.group("s5-40").len(),
-        controls: "40 % is what earlier work trains on".into(),
+        controls: format!("none in S5; {}", controls_that_grok(evidence)),
         verdict,
         why: match verdict {
             Verdict::Reproduced => {

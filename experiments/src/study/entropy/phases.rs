@@ -361,7 +361,8 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
     const LENGTH: u64 = 10_000;
     const REBOUND: f64 = 0.05;
     struct After {
-        rebound: f64, // most that H̃ stands above its lowest value so far
+        rebound: f64, // as read
+        calm: f64,    // of the medians of three evaluations
         slope: f64,   // of the least-squares line, per step
     }
     let after = |record: &&Record| {
@@ -372,13 +373,12 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
         }
         let points: Vec<[f64; 2]> =
             record.curve(|e| e.entropy).into_iter().filter(|p| p[0] >= grok as f64).collect();
-        let mut lowest = f64::INFINITY;
-        let mut rebound: f64 = 0.0;
-        for &[_, h] in &points {
-            lowest = lowest.min(h);
-            rebound = rebound.max(h - lowest);
-        }
-        Some(After { rebound, slope: slope(&points)? })
+        let calm = record.calm().into_iter().filter(|&(step, _)| step >= grok);
+        Some(After {
+            rebound: rebound(points.iter().map(|p| p[1])),
+            calm: rebound(calm.map(|(_, h)| h)),
+            slope: slope(&points)?,
+        })
     };
     let add = evidence.grokked("add");
     let found: Vec<After> = add.iter().filter_map(after).collect();
@@ -386,6 +386,7 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
         return Finding::not_testable("needs three runs carried 10,000 steps past T_grok");
     }
     let quiet = found.iter().filter(|a| a.rebound <= REBOUND).count();
+    let calm = found.iter().filter(|a| a.calm > REBOUND).count();
     let slope = mean_of(&found.iter().map(|a| 1e6 * a.slope).collect::<Vec<_>>());
     let largest = mean_of(&found.iter().map(|a| a.rebound).collect::<Vec<_>>());
     let falls = !above(slope, 0.0);
@@ -397,17 +398,25 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
     Finding {
         measured: format!(
             "slope {}e-6 per step; the largest rise above the lowest value so far is {} on average, at most \
-             .05 in {}",
+             .05 in {}; of medians of three evaluations at most .05 in {}",
             show(slope, 2),
             show(largest, 3),
-            count(quiet, found.len())
+            count(quiet, found.len()),
+            count(found.len() - calm, found.len())
         ),
         estimate: slope.map(|e| crate::stats::Estimate {
             value: 1e-6 * e.value,
             interval: e.interval.map(|i| i.map(|x| 1e-6 * x)),
         }),
         seeds: found.len(),
-        controls: "10,000 steps past T_grok instead of 1,000".into(),
+        controls: {
+            let rises = |record: &Record| {
+                let memorised = record.row.t_memorise.unwrap_or(u64::MAX);
+                let since = record.curves.iter().filter(|e| e.step >= memorised);
+                rebound(since.filter_map(|e| e.entropy)) > REBOUND
+            };
+            format!("rises so from T_memorise on: {}", controls(evidence, &CONTROLS, rises).0)
+        },
         verdict,
         why: match verdict {
             Verdict::Reproduced => "H̃ stays down for ten times as long as they looked.".into(),
@@ -416,9 +425,14 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
             }
             _ if !falls => "H̃ rises slowly after grokking.".into(),
             _ => format!(
-                "{} of {} seeds rebound by more than .05.",
+                "{} of {} seeds rebound by more than .05{}.",
                 found.len() - quiet,
-                found.len()
+                found.len(),
+                match calm {
+                    0 => ", each for single evaluations: of medians of three none does, which would be reproduced"
+                        .to_owned(),
+                    n => format!(", {n} of them for longer than an evaluation"),
+                }
             ),
         },
         figures: vec![Figure {
@@ -438,6 +452,16 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
         }],
         note: String::new(),
     }
+}
+
+/// How far H̃ ever stands above its lowest value so far.
+fn rebound(readings: impl Iterator<Item = f64>) -> f64 {
+    let (mut lowest, mut most) = (f64::INFINITY, 0.0_f64);
+    for h in readings {
+        lowest = lowest.min(h);
+        most = most.max(h - lowest);
+    }
+    most
 }
 
 /// Slope of the least-squares line.

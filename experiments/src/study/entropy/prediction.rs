@@ -276,13 +276,15 @@ pub(super) fn best_predictor(evidence: &Evidence) -> Finding {
         });
     }
     Finding {
-        measured: format!("R² of the entropy gap {}; {}", show(entropy, 2), named.join(", ")),
+        measured: format!(
+            "R² of the entropy gap {} ({} with each run's own H̃(T_grok), which nobody knows beforehand); {}",
+            show(entropy, 2),
+            show(here(Feature::OwnGap), 2),
+            named.join(", ")
+        ),
         estimate: entropy,
         seeds: add.len(),
-        controls: format!(
-            "with each run's own H̃(T_grok), which nobody knows beforehand, R² is {}",
-            show(here(Feature::OwnGap), 2)
-        ),
+        controls: "none can be: a run that does not grok has no steps left to predict".into(),
         verdict,
         why: match (clear, first_of_seven, best) {
             (true, ..) => "It is ahead of all others in 95 % of resamples.".into(),
