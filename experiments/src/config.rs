@@ -144,7 +144,7 @@ impl TaskConfig {
         match self {
             TaskConfig::Modular(c) => c.p,
             TaskConfig::Permutation(c) => (1..=c.n).product(),
-            TaskConfig::Collatz(c) => Numerals::new(c.base, c.order).symbols(),
+            TaskConfig::Collatz(c) => c.numerals()[1].symbols(),
             TaskConfig::Gcd(c) => Numerals::new(c.base, c.order).symbols(),
         }
     }
@@ -196,9 +196,9 @@ impl TaskConfig {
         let (numerals, source, largest) = match self {
             TaskConfig::Modular(_) | TaskConfig::Permutation(_) => return None,
             TaskConfig::Collatz(c) => {
-                let numerals = Numerals::new(c.base, c.order);
+                let [of_n, numerals] = c.numerals();
                 let largest = collatz::largest(c).expect("64 bits were checked");
-                (numerals, numerals.length(c.max as u64), largest)
+                (numerals, of_n.length(c.max as u64), largest)
             }
             TaskConfig::Gcd(c) => {
                 let numerals = Numerals::new(c.base, c.order);

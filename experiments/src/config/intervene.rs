@@ -26,6 +26,7 @@ pub const OPTIONAL: &[&str] = &[
     "intervene.freeze.parts",
     "optim.clip",
     "task.renew",
+    "task.source_base",
     "probe.at",
     "probe.erase",
     "probe.every",
@@ -334,7 +335,8 @@ past_grok = 10_000
         let mut found = Vec::new();
         paths("", &Table::try_from(all).unwrap(), &mut found);
         found.retain(|path| !required.contains(path));
-        found.push("task.renew".to_owned()); // of a task that this preset does not have
+        // of a task that this preset does not have
+        found.extend(["task.renew", "task.source_base"].map(str::to_owned));
         found.sort_unstable();
         let mut known = OPTIONAL.to_vec();
         known.sort_unstable();

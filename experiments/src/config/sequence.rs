@@ -1,6 +1,7 @@
 //! Sequence tasks: the `[task]` tables of `kind = "collatz"` and `kind = "gcd"` (arXiv:2604.13082).
 
 use super::{WordOrCount, word_or_count};
+use crate::tasks::sequences::Numerals;
 use serde::de::{Deserialize, Deserializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
@@ -19,6 +20,9 @@ pub struct CollatzConfig {
     pub max: usize,
     /// The base of source and target.
     pub base: u32,
+    /// The base of the source, if it is another. The vocabulary has the digits of the larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_base: Option<u32>,
     /// Which digit comes first, in source and target.
     pub order: DigitOrder,
     /// How many of the numbers are never trained on.
@@ -31,6 +35,17 @@ pub struct CollatzConfig {
     /// the first again. Absent, it stays. Train accuracy is that on the first set throughout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew: Option<u64>,
+}
+
+impl CollatzConfig {
+    /// How n is written, and how its answer is.
+    pub fn numerals(&self) -> [Numerals; 2] {
+        let source = self.source_base.unwrap_or(self.base);
+        [
+            Numerals::new(source, self.order).beside(self.base),
+            Numerals::new(self.base, self.order).beside(source),
+        ]
+    }
 }
 
 /// What an odd n becomes.
@@ -176,6 +191,7 @@ train = 1000
             (COLLATZ, "3n+1", "3n-1"),
             (COLLATZ, "iterations = 1", "iterations = 2"),
             (COLLATZ, "base = 8", "base = 2"),
+            (COLLATZ, "base = 8", "base = 2\nsource_base = 24"),
             (COLLATZ, "most", "least"),
             (COLLATZ, "\"online\"", "5000"),
             (COLLATZ, "uniform", "log_uniform"),
@@ -196,6 +212,18 @@ train = 1000
             (COLLATZ, "base = 8", "base = 1", "task.base = 1: must be at least 2"),
             (COLLATZ, "base = 8", "base = 65537", "task.base = 65537: at most 65536"),
             (GCD, "base = 8", "base = 0", "task.base = 0: must be at least 2"),
+            (
+                COLLATZ,
+                "base = 8",
+                "base = 8\nsource_base = 8",
+                "task.source_base = 8: must be 2 to 65536 and another than task.base",
+            ),
+            (
+                COLLATZ,
+                "base = 8",
+                "base = 8\nsource_base = 1",
+                "task.source_base = 1: must be 2 to",
+            ),
             (COLLATZ, "10_000", "0", "task.max = 0: must be 1 to 1048576"),
             (COLLATZ, "10_000", "2_000_000", "task.max = 2000000: must be 1 to 1048576"),
             (GCD, "1000", "5000", "task.max = 5000: must be 1 to 1024, for all pairs are held"),

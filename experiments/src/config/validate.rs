@@ -6,7 +6,7 @@ use super::sequence::{CollatzConfig, Sampler, TrainSet};
 use super::{Batch, Config, ModelConfig, ModularOp, SCHEMA, Schedule, TaskConfig};
 use crate::seed::Seed;
 use crate::tasks::modular::is_prime;
-use crate::tasks::sequences::{MAX_LENGTH, Numerals, split};
+use crate::tasks::sequences::{MAX_LENGTH, split};
 use crate::tasks::{collatz, samplers};
 use models::config::Tie;
 use std::collections::BTreeMap;
@@ -127,6 +127,13 @@ impl Config {
                     "task.iterations = {}: must be 1 to {MAX_LENGTH}",
                     c.iterations
                 );
+                if let Some(source) = c.source_base {
+                    require!(
+                        (2..=MAX_BASE).contains(&source) && source != base,
+                        "task.source_base = {source}: must be 2 to {MAX_BASE} and another than \
+                         task.base; where n and its answer have one base, leave it out"
+                    );
+                }
                 let (iterations, max) = (c.iterations, c.max);
                 let Some(largest) = collatz::largest(c) else {
                     return Err(format!(
@@ -134,12 +141,15 @@ impl Config {
                          leaves 64 bits"
                     ));
                 };
-                let length = Numerals::new(base, c.order).length(largest.max(c.max as u64)) + 1;
-                require!(
-                    length <= MAX_LENGTH,
-                    "task.max = {max}: digits and the token at their end are {length} tokens in base \
-                     {base}, and a sequence has at most {MAX_LENGTH}"
-                );
+                let [of_n, numerals] = c.numerals();
+                for (numerals, largest) in [(of_n, max as u64), (numerals, largest)] {
+                    let (length, base) = (numerals.length(largest) + 1, numerals.base());
+                    require!(
+                        length <= MAX_LENGTH,
+                        "task.max = {max}: digits and the token at their end are {length} tokens in base \
+                         {base}, and a sequence has at most {MAX_LENGTH}"
+                    );
+                }
                 require!(
                     c.renew.is_none_or(|every| {
                         every > 0

@@ -140,6 +140,7 @@ mod tests {
             iterations,
             max,
             base,
+            source_base: None,
             order,
             test,
             train,

@@ -276,11 +276,17 @@ fn others(scale: Scale) -> Vec<Line> {
         "task.base=2 intervene.transplant.encoder.blocks={{donor}}@{end} \
          intervene.transplant.encoder.ln_final={{donor}}@{end}"
     );
-    lines.push(Line {
-        intervention: "transplant",
-        needs: vec!["base-24".to_owned()],
-        ..line("binary-from-24", "C9", blocks, [2, 2, 3], binary)
-    });
+    // The other reading: n in base 24, its answer in binary; the same from scratch is what it is compared with.
+    let read = "task.base=2 task.source_base=24";
+    let whole = format!("{read} intervene.transplant.encoder={{donor}}@{end}");
+    lines.push(line("read-24", "C9", read.to_owned(), [2, 2, 3], binary));
+    for (name, changes) in [("binary-from-24", blocks), ("read-24-from-24", whole)] {
+        lines.push(Line {
+            intervention: "transplant",
+            needs: vec!["base-24".to_owned()],
+            ..line(name, "C9", changes, [2, 2, 3], binary)
+        });
+    }
     for sampler in ["log_uniform", "residue_stratified", "carry_stratified", "short_carry"] {
         let name = format!("sampler-{}", sampler.replace('_', "-"));
         lines.push(line(&name, "C10", format!("task.sampler={sampler}"), [1, 2, 3], OPEN));

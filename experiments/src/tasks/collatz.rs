@@ -23,16 +23,16 @@
 //! the one out of the highest digit it would be .528. That an even n counts as 0 fits its carry-stratified
 //! sampler: even numbers are then seldom drawn, and they get .269.
 
-use super::sequences::{Numerals, Sequences};
+use super::sequences::Sequences;
 use crate::config::sequence::{CollatzConfig, CollatzOp};
 
 /// Every n from 1 to max with its answer.
 pub fn sequences(config: &CollatzConfig) -> Sequences {
-    let numerals = Numerals::new(config.base, config.order);
+    let [of_n, numerals] = config.numerals();
     let mut all = Sequences::empty(numerals);
     for n in (0..config.max).map(number) {
         let answer = answer(config.op, config.iterations, n).expect("64 bits were checked");
-        all.source.push(|to| numerals.write(n, to));
+        all.source.push(|to| of_n.write(n, to));
         all.target.push(|to| numerals.write(answer, to));
     }
     all
@@ -114,6 +114,7 @@ fn carried(op: CollatzOp, base: u32, n: u64) -> impl Iterator<Item = i64> {
 mod tests {
     use super::*;
     use crate::config::sequence::{DigitOrder, Sampler, TrainSet};
+    use crate::tasks::sequences::Numerals;
     use CollatzOp::{FivePlus, OneMinus, SevenPlus, ThreeMinus, ThreePlus};
 
     const OPS: [CollatzOp; 5] = [ThreePlus, FivePlus, SevenPlus, OneMinus, ThreeMinus];
@@ -125,6 +126,7 @@ mod tests {
             iterations,
             max: 10_000,
             base,
+            source_base: None,
             order,
             test,
             train,
@@ -167,6 +169,25 @@ mod tests {
             sequences(&config(OneMinus, 1, 2, DigitOrder::MostSignificant)).target.row(0),
             [0]
         );
+    }
+
+    #[test]
+    fn n_may_be_written_in_another_base_than_its_answer() {
+        let most_significant = DigitOrder::MostSignificant;
+        for (base, source_base) in [(2, 24), (24, 2)] {
+            let both = CollatzConfig {
+                source_base: Some(source_base),
+                ..config(ThreePlus, 1, base, most_significant)
+            };
+            let both = sequences(&both);
+            let alone = |base| sequences(&config(ThreePlus, 1, base, most_significant));
+            assert_eq!(both.source, alone(source_base).source);
+            assert_eq!(both.target, alone(base).target);
+            // One vocabulary, that of base 24, so its encoder can be taken.
+            let tokens = |of: Numerals| (of.symbols(), of.pad(), of.bos(), of.eos());
+            assert_eq!(tokens(both.numerals), tokens(alone(24).numerals));
+            assert_eq!(both.numerals.read(both.target.row(26)), Some(82));
+        }
     }
 
     #[test]

@@ -61,8 +61,18 @@ mod tests {
     fn draw(sampler: Sampler, base: u32) -> Vec<u64> {
         let (op, order) = (CollatzOp::ThreePlus, DigitOrder::MostSignificant);
         let (iterations, max, test, train) = (1, 10_000, 5000, TrainSet::Online);
-        let config =
-            CollatzConfig { op, iterations, max, base, order, test, train, sampler, renew: None };
+        let config = CollatzConfig {
+            op,
+            iterations,
+            max,
+            base,
+            source_base: None,
+            order,
+            test,
+            train,
+            sampler,
+            renew: None,
+        };
         let train = split(max, test, train, Seed(0)).train;
         let weights = weights(&config, &train).unwrap();
         let mut rows = vec![0; DRAWN];

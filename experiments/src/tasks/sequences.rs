@@ -1,7 +1,7 @@
 //! Sequence tasks: numbers in, a number out, written as digits in a base b.
 //!
 //! ```text
-//! symbol      0 … b−1     b       b+1     b+2
+//! symbol      0 … b−1     b       b+1     b+2      b: the larger base, where source and target have two
 //! is          a digit     PAD     BOS     EOS
 //! source      digits of n; of two numbers: digits of a, BOS, digits of b
 //! target      digits of the answer
@@ -30,12 +30,19 @@ pub const MAX_LENGTH: usize = 64;
 pub struct Numerals {
     base: u32,
     order: DigitOrder,
+    /// Digits in the vocabulary, at least `base`.
+    digits: u32,
 }
 
 impl Numerals {
     /// Digits in this base, which is at least 2, in this order.
     pub fn new(base: u32, order: DigitOrder) -> Numerals {
-        Numerals { base, order }
+        Numerals { base, order, digits: base }
+    }
+
+    /// The same digits in a vocabulary that has those of another base, too.
+    pub fn beside(self, base: u32) -> Numerals {
+        Numerals { digits: self.digits.max(base), ..self }
     }
 
     /// The base: the digits are 0 to base − 1.
@@ -50,22 +57,22 @@ impl Numerals {
 
     /// The token that fills a row up.
     pub fn pad(&self) -> u32 {
-        self.base
+        self.digits
     }
 
     /// The token before a target, and between two numbers.
     pub fn bos(&self) -> u32 {
-        self.base + 1
+        self.digits + 1
     }
 
     /// The token behind a target.
     pub fn eos(&self) -> u32 {
-        self.base + 2
+        self.digits + 2
     }
 
     /// Number of different tokens: b + 3.
     pub fn symbols(&self) -> usize {
-        self.base as usize + 3
+        self.digits as usize + 3
     }
 
     /// How many digits n has; 0 has one.
@@ -121,7 +128,7 @@ impl Numerals {
 /// A finite task whose examples are sequences, written out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequences {
-    /// How its numbers are written.
+    /// How its answers are written, and its source, too, but for `task.source_base`.
     pub numerals: Numerals,
     /// What the encoder reads, row by row.
     pub source: Packed,

@@ -105,7 +105,8 @@ pub const CLAIMS: [Claim; 17] = [
         claim: "A base-24 encoder helps base 2.",
         paper: ".751 ± .038 instead of .365 ± .142 over six seeds; odd n .524 instead of .119",
         rule: "Final accuracy over scratch at an equal budget: above 0 with its interval. How the donor reads base 2 is not \
-               stated; one of two readings is run, so no more than partly.",
+               stated, so in two readings: (1) n in base 2, the donor's blocks behind an embedding of its own; (2) n in \
+               base 24, the whole encoder, the answer in base 2. Reproduced: in both; partly: in one.",
         grade: tasks::cross_base,
     },
     Claim {

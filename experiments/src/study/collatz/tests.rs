@@ -259,11 +259,18 @@ fn binary_must_fall_to_nothing() {
 }
 
 #[test]
-fn one_reading_of_two_is_never_more_than_partly() {
-    let scratch = || group("binary", 3, 10_000, flat(0.4).fixed());
-    let with = |to: f64| group("binary-from-24", 2, 10_000, flat(to).fixed());
-    expect("C9", [scratch(), with(0.8)].concat(), PARTLY);
-    expect("C9", [scratch(), with(0.3)].concat(), NO);
+fn an_encoder_of_another_base_helps_in_both_readings_in_one_or_in_none() {
+    let runs = |name: &str, to: f64| group(name, 2, 10_000, flat(to).fixed());
+    let world = |binary: f64, read: f64| {
+        let scratch = [runs("binary", 0.4), runs("read-24", 0.6)];
+        [scratch.concat(), runs("binary-from-24", binary), runs("read-24-from-24", read)].concat()
+    };
+    expect("C9", world(0.8, 0.9), YES);
+    expect("C9", world(0.8, 0.5), PARTLY);
+    expect("C9", world(0.3, 0.9), PARTLY);
+    expect("C9", world(0.3, 0.5), NO);
+    let one = [runs("binary", 0.4), runs("binary-from-24", 0.8)].concat();
+    expect("C9", one, Verdict::NotTestable);
 }
 
 #[test]
