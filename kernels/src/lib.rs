@@ -40,6 +40,7 @@ pub mod eigenvectors;
 pub mod elementary;
 mod fold;
 pub mod gather;
+mod heads;
 pub mod lanczos;
 pub mod lanes;
 pub mod layer_norm;
