@@ -52,6 +52,7 @@ pub mod norm;
 pub mod parallel;
 pub mod real;
 mod rows;
+mod short_rows;
 pub mod softmax;
 pub mod spectrum;
 pub mod tridiagonal;
