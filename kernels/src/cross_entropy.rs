@@ -13,7 +13,7 @@
 use crate::elementary::{self, exp_nonpositive};
 use crate::lanes::{LANES, load, map};
 use crate::rows::{self, Four};
-use crate::{Real, Write, fold, lanes, parallel};
+use crate::{Real, Write, fold, lanes, parallel, short_rows};
 use wide::f32x16;
 
 /// Per-row loss and residual. z, resid: (rows, cols), labels: (rows), row: (rows, 2) receives
@@ -25,6 +25,9 @@ pub fn cross_entropy(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f3
     let work = 128 * resid.len();
     parallel::rows2((resid, cols), (row, 2), work, LANES, |first, resid, row| {
         let (z, labels) = (&z[first * cols..], &labels[first..]);
+        if cols <= LANES {
+            return short(z, labels, resid, row, cols, first);
+        }
         rows::by_width!(cols, forward(z, labels, resid, row, cols, first));
     });
 }
@@ -69,12 +72,8 @@ fn forward<const V: usize>(
             lanes[r].as_mut_array()[y % LANES] = lane;
         }
         let (z_y, others) = (f32x16::new(z_y), fold::sums(&lanes));
-        let at_label = exp_nonpositive(z_y - max);
-        let total = others + at_label;
+        let [loss, total, wrong] = at_label(others, z_y, max);
         rows.map([total], [], e, Write::Add, share);
-        let certain = at_label.simd_eq(f32x16::splat(1.0));
-        let log = certain.select(elementary::ln_1p(others), elementary::ln(total));
-        let (loss, wrong) = ((max - z_y) + log, -(others / total));
         let results = row.chunks_exact_mut(2).zip(e.chunks_exact_mut(cols));
         for ((r, (z, y)), (row, e)) in each().zip(results) {
             let max = max.as_array()[r];
@@ -83,6 +82,53 @@ fn forward<const V: usize>(
             e[y] = wrong.as_array()[r];
         }
     }
+}
+
+/// [`forward`] of rows of at most sixteen columns.
+fn short(z: &[f32], labels: &[u32], resid: &mut [f32], row: &mut [f32], cols: usize, first: usize) {
+    let blocks = resid.chunks_mut(LANES * cols).zip(row.chunks_mut(2 * LANES));
+    for (block, (resid, row)) in blocks.enumerate() {
+        let i0 = block * LANES;
+        let mut y = [0.0; LANES];
+        for (r, (y, label)) in y.iter_mut().zip(&labels[i0..][..row.len() / 2]).enumerate() {
+            let i = first + i0 + r;
+            assert!((*label as usize) < cols, "label {label} of row {i}, of {cols} classes");
+            *y = *label as f32;
+        }
+        let y = f32x16::new(y);
+        let mut e = short_rows::turn(&z[i0 * cols..][..resid.len()], cols);
+        let (here, _) = e.split_at_mut(cols);
+        let max = short_rows::maxima(here);
+        let (zero, one) = (f32x16::ZERO, f32x16::splat(1.0));
+        let (mut z_y, mut hit, mut largest_before) = (zero, zero, zero);
+        for (c, e) in here.iter_mut().enumerate() {
+            let (z, label) = (f32x16::new(*e), y.simd_eq(f32x16::splat(c as f32)));
+            let largest = z.simd_eq(max).select(one - largest_before, zero);
+            (z_y, hit) = (label.select(z, z_y), label.select(largest, hit));
+            largest_before = z.simd_lt(max).select(largest_before, one);
+            *e = label.select(zero, exp_nonpositive(z - max)).to_array();
+        }
+        let others = short_rows::sums(here);
+        let [loss, total, wrong] = at_label(others, z_y, max);
+        for (c, e) in here.iter_mut().enumerate() {
+            let label = y.simd_eq(f32x16::splat(c as f32));
+            *e = label.select(wrong, f32x16::new(*e) / total).to_array();
+        }
+        short_rows::turn_back(&e, resid, cols);
+        for (r, row) in row.chunks_exact_mut(2).enumerate() {
+            row.copy_from_slice(&[loss.as_array()[r], hit.as_array()[r]]);
+        }
+    }
+}
+
+/// Of each row the loss, the sum of the exponentials and the residual at the label.
+#[inline(always)]
+fn at_label(others: f32x16, z_y: f32x16, max: f32x16) -> [f32x16; 3] {
+    let at_label = exp_nonpositive(z_y - max);
+    let total = others + at_label;
+    let certain = at_label.simd_eq(f32x16::splat(1.0));
+    let log = certain.select(elementary::ln_1p(others), elementary::ln(total));
+    [(max - z_y) + log, total, -(others / total)]
 }
 
 /// Where the first element stands that is not below x.

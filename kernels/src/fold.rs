@@ -92,3 +92,15 @@ pub(crate) fn sums(v: &[f32x16; LANES]) -> f32x16 {
 pub(crate) fn maxima(v: &[f32x16; LANES]) -> f32x16 {
     fold16(v, f32x16::fast_max)
 }
+
+/// The sum of sixteen vectors, lane by lane, by the tree of `lanes.rs`. Those from number n on are zero and left
+/// out, which changes no bit where no sum is −0, as of exponentials.
+#[inline(always)]
+pub(crate) fn across(mut sums: [f32x16; LANES], n: usize) -> f32x16 {
+    for width in [8, 4, 2, 1] {
+        for j in 0..width.min(n.saturating_sub(width)) {
+            sums[j] += sums[j + width];
+        }
+    }
+    sums[0]
+}

@@ -8,13 +8,17 @@
 use crate::elementary;
 use crate::lanes::{self, LANES, reduce_ref};
 use crate::rows::{self, Four, Input::Own};
-use crate::{Real, Write, fold, parallel};
+use crate::{Real, Write, fold, parallel, short_rows};
 use wide::f32x16;
 
 /// y = softmax(x) row by row. An entry of −∞ gets weight 0. x, y: (rows, cols).
 pub fn softmax(x: &[f32], y: &mut [f32], cols: usize) {
     parallel::rows(y, cols, 64 * x.len(), LANES, |first, y| {
-        rows::by_width!(cols, forward(&x[first * cols..], y, cols));
+        let x = &x[first * cols..];
+        if cols <= LANES {
+            return short(x, y, cols);
+        }
+        rows::by_width!(cols, forward(x, y, cols));
     });
 }
 
@@ -32,6 +36,23 @@ fn forward<const V: usize>(x: &[f32], y: &mut [f32], cols: usize) {
         let max = rows.maxima(x);
         let total = fold::sums(&rows.map_sum([max], x, y, exp));
         rows.map([total], [], y, Write::Add, share);
+    }
+}
+
+/// [`forward`] of rows of at most sixteen columns.
+fn short(x: &[f32], y: &mut [f32], cols: usize) {
+    for (x, y) in x.chunks(LANES * cols).zip(y.chunks_mut(LANES * cols)) {
+        let mut e = short_rows::turn(&x[..y.len()], cols);
+        let here = &mut e[..cols];
+        let max = short_rows::maxima(here);
+        for e in here.iter_mut() {
+            *e = elementary::exp_nonpositive(f32x16::new(*e) - max).to_array();
+        }
+        let total = short_rows::sums(here);
+        for e in here.iter_mut() {
+            *e = (f32x16::new(*e) / total).to_array();
+        }
+        short_rows::turn_back(&e, y, cols);
     }
 }
 

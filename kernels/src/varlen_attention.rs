@@ -10,17 +10,11 @@
 //! kernel is self-attention (count is the length of the query's sequence), causal self-attention (its
 //! position + 1), cross-attention (the keys are another stream's) and decoding with a cache whose
 //! sequences have grown to different lengths. Sums over keys and queries are chains in ascending order.
-//!
-//! The heads of all queries are numbered through, n = query·h + head: the slice of head n in q and z begins
-//! at n·e. Sixteen of them are computed side by side, of one query or of several; where one sees fewer keys
-//! than another of the sixteen, its own last key is computed again and left out.
+//! `heads.rs` says how it is computed.
 
-use crate::attention::{
-    MAX_KEYS, add_scaled, axpy, dot_lanes, flops, softmax_each, vectors, write_vectors,
-};
-use crate::lanes::{self, LANES};
-use crate::{Real, Write, fold, parallel};
-use wide::f32x16;
+use crate::attention::flops;
+use crate::heads::{Heads, MAX_KEYS, Query};
+use crate::{Real, Write, lanes, parallel};
 
 /// The shapes of an attention over packed sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +34,15 @@ impl Shape {
 
     fn scale(self) -> f32 {
         1.0 / (self.e as f32).sqrt()
+    }
+
+    fn heads(self) -> Heads {
+        Heads { h: self.h, e: self.e, step: self.max_keys }
+    }
+
+    fn query(self, pairs: &[[u32; 2]], n: usize) -> Query {
+        let [first, count] = pairs[n].map(|x| x as usize);
+        Query { first, count, weights: n * self.h * self.max_keys }
     }
 
     /// Floating-point operations of the forward and the backward over so many (query, key) pairs, counted
@@ -71,70 +74,6 @@ impl Shape {
     }
 }
 
-/// Sixteen heads that are computed side by side, from number `first` on; beyond the last head of all, lanes
-/// repeat the first of the sixteen and are not stored.
-struct Heads {
-    first: usize,
-    count: usize,
-    /// Where each head's slice of its query begins, of its first key and of its last key.
-    query: [usize; LANES],
-    key: [usize; LANES],
-    last: [usize; LANES],
-    /// How many keys it sees.
-    seen: [usize; LANES],
-    /// The most of them.
-    most: usize,
-}
-
-impl Heads {
-    #[inline(always)]
-    fn new(s: Shape, pairs: &[[u32; 2]], first: usize) -> Heads {
-        let (count, d) = (LANES.min(pairs.len() * s.h - first), s.d());
-        let [mut query, mut key, mut last, mut seen] = [[0; LANES]; 4];
-        let (mut most, mut row, mut head) = (0, first / s.h, first % s.h);
-        for lane in 0..LANES {
-            if lane < count {
-                let [first_key, keys] = pairs[row].map(|x| x as usize);
-                query[lane] = (first + lane) * s.e;
-                key[lane] = first_key * d + head * s.e;
-                last[lane] = key[lane] + (keys - 1) * d;
-                seen[lane] = keys;
-                most = most.max(keys);
-                head += 1;
-                if head == s.h {
-                    (row, head) = (row + 1, 0);
-                }
-            } else {
-                (query[lane], key[lane], last[lane]) = (query[0], key[0], last[0]);
-            }
-        }
-        Heads { first, count, query, key, last, seen, most }
-    }
-
-    /// How many keys each head sees, as a vector.
-    #[inline(always)]
-    fn counts(&self) -> f32x16 {
-        f32x16::new(self.seen.map(|seen| seen as u32 as f32))
-    }
-
-    /// The dot products of each head's slice of x, a query's, with that of its key i.
-    #[inline(always)]
-    fn dots<const V: usize>(&self, s: Shape, i: usize, x: &[f32], keys: &[f32]) -> f32x16 {
-        let (e, step) = (s.e, i * s.d());
-        let mut sums = [f32x16::ZERO; LANES];
-        for lane in 0..LANES {
-            let key = (self.key[lane] + step).min(self.last[lane]);
-            sums[lane] = dot_lanes::<V>(e, &x[self.query[lane]..][..e], &keys[key..][..e]);
-        }
-        fold::sums(&sums)
-    }
-
-    /// Lane, its number through all heads, and where its keys begin.
-    fn lanes(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        (0..self.count).map(|lane| (lane, self.first + lane, self.key[lane]))
-    }
-}
-
 /// z = attention(q, k, v); p receives the pattern, 0 beyond each query's count.
 ///
 /// # Panics
@@ -153,58 +92,8 @@ pub fn varlen_attention(
     let work = 16 * z.len() * s.max_keys;
     parallel::rows2((z, d), (p, s.h * s.max_keys), work, 1, |first, z, p| {
         let (q, pairs) = (&q[first * d..], &pairs[first..][..z.len() / d]);
-        match s.e {
-            16 => forward::<1>(q, k, v, pairs, z, p, s),
-            32 => forward::<2>(q, k, v, pairs, z, p, s),
-            64 => forward::<4>(q, k, v, pairs, z, p, s),
-            _ => forward::<0>(q, k, v, pairs, z, p, s),
-        }
+        s.heads().forward((q, k, v), z, p, |n| s.query(pairs, n));
     });
-}
-
-/// [`varlen_attention`] of heads of V vectors; of any other length for V = 0.
-fn forward<const V: usize>(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    pairs: &[[u32; 2]],
-    z: &mut [f32],
-    p: &mut [f32],
-    s: Shape,
-) {
-    let (Shape { h, e, max_keys }, d) = (s, s.d());
-    let scale = f32x16::splat(s.scale());
-    let mut scores = [[0.0; LANES]; MAX_KEYS]; // of each key, a head in each lane
-    for first in (0..pairs.len() * h).step_by(LANES) {
-        let heads = Heads::new(s, pairs, first);
-        let (scores, _) = scores.split_at_mut(heads.most);
-        let counts = heads.counts();
-        for (i, score) in scores.iter_mut().enumerate() {
-            let (all, seen) =
-                (heads.dots::<V>(s, i, q, k), f32x16::splat(i as f32).simd_lt(counts));
-            *score = seen.select(all, f32x16::splat(f32::NEG_INFINITY)).to_array();
-        }
-        softmax_each(scores, scale);
-        for (lane, n, at) in heads.lanes() {
-            let weights = scores[..heads.seen[lane]].iter().map(|scores| scores[lane]);
-            let (seen, hidden) = p[n * max_keys..][..max_keys].split_at_mut(heads.seen[lane]);
-            seen.iter_mut().zip(weights.clone()).for_each(|(p, weight)| *p = weight);
-            hidden.fill(0.0);
-            let z = &mut z[n * e..][..e];
-            let mut sums = [f32x16::ZERO; V];
-            for (i, weight) in weights.enumerate() {
-                let v = &v[at + i * d..][..e];
-                if V > 0 {
-                    add_scaled(weight, &vectors(v), &mut sums);
-                } else {
-                    axpy(weight, v, z, if i == 0 { Write::Set } else { Write::Add });
-                }
-            }
-            if V > 0 {
-                write_vectors(sums, z);
-            }
-        }
-    }
 }
 
 /// Some consecutive queries, all keys that they see, and no other query that sees them.
@@ -259,12 +148,14 @@ impl<'a> Part<'a> {
                 let half = threads / 2;
                 rayon::join(|| left.backward(half), || right.backward(threads - half));
             }
-            None => match self.s.e {
-                16 => self.run::<1>(),
-                32 => self.run::<2>(),
-                64 => self.run::<4>(),
-                _ => self.run::<0>(),
-            },
+            None => {
+                let Part { q, k, v, p, dz, pairs, first_key, dq, dk, dv, write, s } = self;
+                let [k, v] = [k, v].map(|x| &x[first_key * s.d()..]);
+                s.heads().backward((q, k, v), (p, dz), (dq, dk, dv), write, |n| {
+                    let query = s.query(pairs, n);
+                    Query { first: query.first - first_key, ..query }
+                });
+            }
         }
     }
 
@@ -310,73 +201,6 @@ impl<'a> Part<'a> {
             part(q.1, p.1, dz.1, pairs.1, border, dq.1, dk.1, dv.1),
         )
     }
-
-    /// The backward on this thread, of heads of V vectors; of any other length for V = 0.
-    fn run<const V: usize>(self) {
-        let Part { q, k, v, p, dz, pairs, first_key, dq, dk, dv, write, s } = self;
-        let (Shape { h, e, max_keys }, d) = (s, s.d());
-        let (scale, origin) = (s.scale(), first_key * d);
-        let mut dp = [[0.0; LANES]; MAX_KEYS]; // of each key, a head in each lane
-        let mut ready = [0; 2]; // so many elements of dk and dv may be added to
-        for first in (0..pairs.len() * h).step_by(LANES) {
-            let heads = Heads::new(s, pairs, first);
-            let (dp, _) = dp.split_at_mut(heads.most);
-            for (i, dp) in dp.iter_mut().enumerate() {
-                *dp = heads.dots::<V>(s, i, dz, v).to_array();
-            }
-            // The end of the row of the last key that one of them sees.
-            let end = heads.last.iter().max().map_or(origin, |last| last - last % d + d) - origin;
-            for ((dx, write), ready) in [&mut *dk, dv].into_iter().zip(&write[1..]).zip(&mut ready)
-            {
-                if *write == Write::Set && end > *ready {
-                    dx[*ready..end].fill(0.0);
-                    *ready = end;
-                }
-            }
-            for (lane, n, at) in heads.lanes() {
-                let (q, dz) = (&q[n * e..][..e], &dz[n * e..][..e]);
-                let dq = &mut dq[n * e..][..e];
-                let weights = p[n * max_keys..][..heads.seen[lane]].iter().zip(&*dp);
-                let weights = weights.map(|(&weight, dp)| (weight, dp[lane]));
-                let mean = weights.clone().fold(0.0, |mean: f32, (p, dp)| p.mul_add(dp, mean));
-                let (q_here, dz_here) = (vectors_or_none::<V>(q), vectors_or_none::<V>(dz));
-                let mut sums =
-                    if write[0] == Write::Add { vectors_or_none(dq) } else { [f32x16::ZERO; V] };
-                for (i, (weight, dp)) in weights.enumerate() {
-                    let (ds, key) = (weight * (dp - mean) * scale, at + i * d);
-                    let k = &k[key..][..e];
-                    let (dk, dv) = (&mut dk[key - origin..][..e], &mut dv[key - origin..][..e]);
-                    if V > 0 {
-                        add_scaled(ds, &vectors(k), &mut sums);
-                        for (x, a, dx) in [(&q_here, ds, dk), (&dz_here, weight, dv)] {
-                            let mut sums = vectors::<V>(dx);
-                            add_scaled(a, x, &mut sums);
-                            write_vectors(sums, dx);
-                        }
-                    } else {
-                        axpy(ds, k, dq, if i == 0 { write[0] } else { Write::Add });
-                        axpy(ds, q, dk, Write::Add);
-                        axpy(weight, dz, dv, Write::Add);
-                    }
-                }
-                if V > 0 {
-                    write_vectors(sums, dq);
-                }
-            }
-        }
-        // Keys that nobody sees.
-        for ((dx, write), ready) in [dk, dv].into_iter().zip(&write[1..]).zip(ready) {
-            if *write == Write::Set {
-                dx[ready..].fill(0.0);
-            }
-        }
-    }
-}
-
-/// The first V vectors of x; nothing for V = 0.
-#[inline(always)]
-fn vectors_or_none<const V: usize>(x: &[f32]) -> [f32x16; V] {
-    if V > 0 { vectors(x) } else { [f32x16::ZERO; V] }
 }
 
 /// Reference of [`varlen_attention`].

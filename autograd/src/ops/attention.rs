@@ -52,7 +52,7 @@ impl Op for Attention {
         ]
     }
     fn files(&self) -> &'static [&'static str] {
-        &[file!(), "kernels/src/attention.rs"]
+        &[file!(), "kernels/src/attention.rs", "kernels/src/heads.rs"]
     }
     fn inputs(&self) -> Vec<Var> {
         vec![self.q, self.k, self.v]

@@ -74,7 +74,7 @@ impl Op for VarlenAttention {
         .map(String::from)
     }
     fn files(&self) -> &'static [&'static str] {
-        &[file!(), "kernels/src/varlen_attention.rs"]
+        &[file!(), "kernels/src/varlen_attention.rs", "kernels/src/heads.rs"]
     }
     fn inputs(&self) -> Vec<Var> {
         vec![self.q, self.k, self.v]
