@@ -19,6 +19,8 @@ struct Delay {
     whole: bool,
     delays: Vec<(u64, f64)>, // (seed, steps later than the baseline)
     grokked: usize,
+    /// Baselines that grokked.
+    baselines: usize,
     mean: Option<Estimate>,
     /// H̃ at the baseline's T_grok, above the baseline's.
     entropy: Option<Estimate>,
@@ -56,6 +58,7 @@ fn delay(runs: &[&Record], baselines: &[&Record]) -> Option<Delay> {
         cohens_d: cohens_d(&cx, &cy).filter(|_| whole),
         whole,
         grokked: x.iter().filter(|t| t.is_finite()).count(),
+        baselines: y.iter().filter(|t| t.is_finite()).count(),
         mean: mean_of(&delays.iter().map(|d| d.1).collect::<Vec<_>>()),
         entropy: mean_of(&pairs.iter().filter_map(above_base).collect::<Vec<_>>()),
         delays,
@@ -70,13 +73,17 @@ impl Delay {
     /// The same with a corrected p.
     fn words_with(&self, p: f64) -> String {
         format!(
-            "{}{} steps, p {}{}, {} of {} grok",
+            "{}{} steps, p {}{}, {} of {} grok{}",
             if self.whole { "" } else { "by steps made " },
             signed(self.mean),
             p_value(p),
             self.cohens_d.map_or(String::new(), |d| format!(", d {d:.2}").replace('-', "−")),
             self.grokked,
-            self.delays.len()
+            self.delays.len(),
+            match self.baselines {
+                all if all == self.delays.len() => String::new(),
+                n => format!(" and {n} of their baselines"),
+            }
         )
     }
 
