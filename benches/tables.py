@@ -207,6 +207,18 @@ def sequence_step(r):
                   "of the FMA peak", "of the floor"], rows, ["---"] * 2 + ["--:"] * 6)
 
 
+def paper_preset(r):
+    """How long the 500,000 steps of study C's paper take; more than two cores by Amdahl's law."""
+    one, two = (sequence_ms(r, "collatz-paper", threads) for threads in (1, 2))
+    serial = 2 * two / one - 1
+    rows = []
+    for cores in (1, 2, 8, 16):
+        ms = one * (serial + (1 - serial) / cores)
+        how = "measured" if cores <= 2 else f"extrapolated: {percent(serial)} of a step take as long on any number"
+        rows.append([cores, number(ms), number(500_000 * ms / 3.6e6, 2), how])
+    return table(["cores", "ms a step", "hours", ""], rows, ["--:"] * 3 + ["---"])
+
+
 def floor(r):
     rows = []
     for threads in (1, 2):
@@ -384,7 +396,8 @@ def ladder(r):
 
 TABLES = {
     "machine": machine, "targets": targets, "matmul": matmul, "matmul-losses": matmul_losses,
-    "matmul-all": matmul_all, "step": step, "sequence-step": sequence_step, "floor": floor,
+    "matmul-all": matmul_all, "step": step, "sequence-step": sequence_step,
+    "paper-preset": paper_preset, "floor": floor,
     "entropy": entropy,
     "spectrum": spectrum, "rows": row_kernels, "row-summary": row_summary, "run": run, "ladder": ladder,
 }

@@ -95,7 +95,6 @@ pub fn run(args: &PredictArgs) -> Result<()> {
 /// The checkpoint of a step, or the newest.
 fn find(dir: &Path, config: &Config, step: Option<u64>) -> Result<Checkpoint> {
     let dir = dir.join("checkpoints");
-    let all = checkpoint::list(&dir)?;
     let Some(step) = step else {
         let found = checkpoint::newest(&dir, &config.run_id())?;
         let none = match found.skipped.first() {
@@ -104,14 +103,7 @@ fn find(dir: &Path, config: &Config, step: Option<u64>) -> Result<Checkpoint> {
         };
         return found.checkpoint.context(none);
     };
-    let Some((_, path)) = all.iter().find(|(s, _)| *s == step) else {
-        let steps: Vec<String> = all.iter().map(|(step, _)| step.to_string()).collect();
-        let steps = if steps.is_empty() { "none".to_owned() } else { steps.join(", ") };
-        bail!("--step {step}: {} has no checkpoint of that step; it has {steps}", dir.display());
-    };
-    let checkpoint = checkpoint::load(path)?;
-    checkpoint.check_run(&config.run_id())?;
-    Ok(checkpoint)
+    checkpoint::at_step(&dir, &config.run_id(), step).context("--step")
 }
 
 fn interval(share: &crate::stats::Share) -> [f64; 2] {

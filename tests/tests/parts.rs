@@ -195,7 +195,7 @@ fn what_cannot_be_taken_up_is_said_in_a_sentence_and_leaves_no_folder() {
         (
             "transplant.encoder",
             of("collatz-smoke", &hash, 25),
-            "has no checkpoint of step 25; it has 10, 20, 30, 40; checkpoint.every = 10",
+            "has no checkpoint of step 25; it has 10, 20, 30, 40",
         ),
         (
             "transplant.encoder",

@@ -122,7 +122,7 @@ fn what_cannot_be_predicted_is_refused_in_a_sentence() {
     refused(&["nowhere"], "plateau: nowhere: no run folder, for it has no config.toml");
     let path = plain.to_str().unwrap();
     refused(&[pairs.to_str().unwrap()], "a run of pairs; expected one of a task whose answers are");
-    refused(&[path, "--step", "7"], "has no checkpoint of that step; it has 10, 20");
+    refused(&[path, "--step", "7"], "has no checkpoint of step 7; it has 10, 20");
     refused(&[path, "--out", "no/such/folder/file.csv"], "no/such/folder");
     fs::write(plain.join("checkpoints/step-0000020.safetensors"), "x").unwrap();
     refused(&[path, "--step", "20"], "step-0000020.safetensors: not a whole safetensors file");

@@ -15,7 +15,6 @@ use crate::config::intervene::{Donor, in_part};
 use crate::config::{Config, ModelConfig};
 use crate::data::Model;
 use crate::run::checkpoint::{self, Checkpoint};
-use crate::run::folder::read_config;
 use crate::seed::Seed;
 use crate::tasks::sequences::Sequences;
 use anyhow::{Context, Result, bail};
@@ -153,22 +152,6 @@ fn find(donor: &Donor, seed: u64, runs: &Path) -> Result<Checkpoint> {
             folder.display()
         );
     }
-    let of = read_config(&folder)?;
-    let dir = folder.join("checkpoints");
-    let all = checkpoint::list(&dir)?;
-    if !all.iter().any(|(step, _)| *step == donor.step) {
-        let steps: Vec<String> = all.iter().map(|(step, _)| step.to_string()).collect();
-        bail!(
-            "{} has no checkpoint of step {}; it has {}; checkpoint.every = {} and checkpoint.keep = {} say \
-             which are written and kept",
-            dir.display(),
-            donor.step,
-            if steps.is_empty() { "none".to_owned() } else { steps.join(", ") },
-            of.checkpoint.every,
-            of.checkpoint.keep
-        );
-    }
-    let checkpoint = checkpoint::load(&donor.checkpoint(runs, seed))?;
-    checkpoint.check_run(&format!("{}-s{seed}", donor.hash))?;
-    Ok(checkpoint)
+    let run = format!("{}-s{seed}", donor.hash);
+    Ok(checkpoint::at_step(&folder.join("checkpoints"), &run, donor.step)?)
 }

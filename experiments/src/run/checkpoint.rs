@@ -152,6 +152,25 @@ pub fn newest_upto(dir: &Path, run: &str, step: u64) -> Result<Newest, RunError>
     Ok(Newest { checkpoint: None, skipped })
 }
 
+/// The checkpoint of exactly this step of a run, such as `3f2a91c8d01b-s0`.
+///
+/// # Errors
+/// There is none (the sentence lists those there are), it is another run's, or [`load`] fails.
+pub fn at_step(dir: &Path, run: &str, step: u64) -> Result<Checkpoint, RunError> {
+    let all = list(dir)?;
+    let Some((_, path)) = all.iter().find(|(s, _)| *s == step) else {
+        let steps: Vec<String> = all.iter().map(|(step, _)| step.to_string()).collect();
+        let steps = if steps.is_empty() { "none".to_owned() } else { steps.join(", ") };
+        return Err(RunError::content(
+            dir,
+            format!("has no checkpoint of step {step}; it has {steps}"),
+        ));
+    };
+    let checkpoint = load(path)?;
+    checkpoint.check_run(run)?;
+    Ok(checkpoint)
+}
+
 /// Reads a checkpoint.
 ///
 /// # Errors
