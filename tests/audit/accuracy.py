@@ -1,7 +1,7 @@
 """Makes the accuracies of predicted sequences again, from the predictions alone.
 
     python3 tests/audit/accuracy.py dump.csv figures.csv --kind collatz --op 3n+1 --base 8
-        [--iterations 2] [--order least_significant]
+        [--iterations 2] [--order least_significant] [--source-base 24]
     python3 tests/audit/accuracy.py dump.csv figures.csv --kind gcd --base 8
 
 dump.csv has n, source, target and prediction of each example, figures.csv what plateau made of them
@@ -74,6 +74,7 @@ def main():
     parser.add_argument("--op", default="3n+1", choices=list(ODD))
     parser.add_argument("--iterations", type=int, default=1)
     parser.add_argument("--base", type=int, required=True)
+    parser.add_argument("--source-base", type=int, help="where it is not that of the answer (collatz)")
     parser.add_argument("--order", default="most_significant", choices=["most_significant", "least_significant"])
     args = parser.parse_args()
 
@@ -96,7 +97,7 @@ def main():
                 expected = digits(a, args.base, args.order) + [args.base + 1] + digits(b, args.base, args.order)
             else:
                 (answer,) = numbers
-                expected = digits(answer, args.base, args.order)
+                expected = digits(answer, args.source_base or args.base, args.order)
                 for _ in range(args.iterations):
                     carried += carries(answer, args.op, args.base)
                     answer = step(answer, args.op)

@@ -4,9 +4,14 @@
 
 pub mod values;
 
+use experiments::config::Config;
+use experiments::profile::Profile;
+use experiments::run::folder::RunFolder;
+use experiments::train::{Conduct, Outcome, Summary, run};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The `plateau` binary, built once in the profile of the tests.
 pub fn plateau() -> Command {
@@ -42,6 +47,40 @@ pub fn stdout(output: &Output) -> String {
 /// What a process wrote to stderr.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Carries a run out in this process, to its end or until it is asked to stop after so many steps: its folder, and
+/// how it ended.
+///
+/// # Errors
+/// What the run says, causes and all.
+///
+/// # Panics
+/// If there can be no folder, or it does not stop where it is asked to.
+pub fn carry_out(
+    config: &Config,
+    out: &Path,
+    stop: Option<u64>,
+) -> Result<(PathBuf, Option<Summary>), String> {
+    let folder = RunFolder::create_or_open(out, config).expect("a run folder");
+    let asked = AtomicBool::new(false);
+    let conduct = Conduct {
+        threads: 1,
+        command: Vec::new(),
+        profile: Profile::default(),
+        results: Path::new("results"),
+        stop: &asked,
+        note: &|_| (),
+        progress: &|p| asked.store(stop.is_some_and(|stop| p.step >= stop), Ordering::Relaxed),
+    };
+    let summary = match run(config, &folder, &conduct).map_err(|e| format!("{e:#}"))? {
+        Outcome::Complete(summary) | Outcome::AlreadyComplete(summary) => Some(summary),
+        Outcome::Stopped(step) => {
+            assert_eq!(Some(step), stop);
+            None
+        }
+    };
+    Ok((folder.path().to_owned(), summary))
 }
 
 /// An empty folder of this name, for one test.

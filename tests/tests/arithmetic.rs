@@ -127,6 +127,7 @@ fn every_accuracy_is_what_python_makes_of_the_dump() {
                     iterations,
                     max,
                     base,
+                    source_base: (base == 9).then_some(24),
                     order,
                     test,
                     train,
@@ -150,6 +151,9 @@ fn every_accuracy_is_what_python_makes_of_the_dump() {
         };
         let mut options = vec!["--base", &base, "--order", order, "--kind"];
         match op {
+            Some((op, _)) if base == 9 => {
+                options.extend(["collatz", "--op", op, "--source-base", "24"]);
+            }
             None => options.push("gcd"),
             Some((op, _)) => options.extend(["collatz", "--op", op, "--iterations", &iterations]),
         }

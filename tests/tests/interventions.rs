@@ -5,17 +5,14 @@ use experiments::config::Config;
 use experiments::data::Examples;
 use experiments::observe::norms::norm;
 use experiments::presets::preset;
-use experiments::profile::Profile;
 use experiments::report::history::History;
-use experiments::run::folder::RunFolder;
 use experiments::tasks::Task;
-use experiments::train::{Conduct, Outcome, Summary, Trainer, run};
+use experiments::train::Trainer;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use tests::{run_in, scratch, stderr, stdout};
+use std::path::Path;
+use tests::{carry_out, run_in, scratch, stderr, stdout};
 
 const STEPS: u64 = 60;
 
@@ -45,29 +42,6 @@ fn smoke_with(changes: &[(String, String)]) -> Config {
     smoke(&changes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
 }
 
-/// Carries a run on below `out`, up to step `stop` if one is given; its folder, and what it came to.
-fn carry_on(config: &Config, out: &Path, stop: Option<u64>) -> (PathBuf, Option<Summary>) {
-    let folder = RunFolder::create_or_open(out, config).unwrap();
-    let asked = AtomicBool::new(false);
-    let conduct = Conduct {
-        threads: 1,
-        command: Vec::new(),
-        profile: Profile::default(),
-        results: Path::new("results"),
-        stop: &asked,
-        note: &|_| (),
-        progress: &|p| asked.store(stop.is_some_and(|stop| p.step >= stop), Ordering::Relaxed),
-    };
-    let summary = match run(config, &folder, &conduct).unwrap() {
-        Outcome::Complete(summary) | Outcome::AlreadyComplete(summary) => Some(summary),
-        Outcome::Stopped(step) => {
-            assert_eq!(Some(step), stop);
-            None
-        }
-    };
-    (folder.path().to_owned(), summary)
-}
-
 /// The metrics, and the bytes of the checkpoint of a step.
 fn result(folder: &Path, step: u64) -> (Vec<String>, Vec<u8>) {
     let metrics = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
@@ -84,20 +58,20 @@ fn tensors(checkpoint: &[u8]) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn a_run_is_plain_before_an_intervention_and_another_after() {
     let out = scratch("interventions-plain");
-    let (plain, _) = carry_on(&smoke(&[]), &out, None);
+    let (plain, _) = carry_out(&smoke(&[]), &out, None).unwrap();
     let (plain, _) = result(&plain, STEPS);
     for sham in [false, true] {
         let config = smoke_with(&mixing(20, 25, sham));
-        let (folder, _) = carry_on(&config, &out, Some(20));
+        let (folder, _) = carry_out(&config, &out, Some(20)).unwrap();
         let (_, at_20) = result(&folder, 20);
-        carry_on(&config, &out, None);
+        carry_out(&config, &out, None).unwrap();
         let (lines, _) = result(&folder, STEPS);
         // Line 20 is of the first step with it: the batch's own loss is another, the evaluation is not.
         assert_eq!(lines[..20], plain[..20], "sham = {sham}");
         assert_ne!(lines[20], plain[20]);
         assert_ne!(lines[26], plain[26]);
         let short = scratch("interventions-plain-20");
-        let (folder, _) = carry_on(&smoke(&[("steps", "20")]), &short, None);
+        let (folder, _) = carry_out(&smoke(&[("steps", "20")]), &short, None).unwrap();
         assert!(tensors(&result(&folder, 20).1) == tensors(&at_20), "sham = {sham}");
         fs::remove_dir_all(short).unwrap();
     }
@@ -109,7 +83,7 @@ fn evaluation_never_sees_an_intervention() {
     // At the same weights, step 0, the evaluation is the same; the batch's loss is not.
     let out = scratch("interventions-evaluation");
     let read = |config: &Config| {
-        let (folder, _) = carry_on(config, &out, None);
+        let (folder, _) = carry_out(config, &out, None).unwrap();
         let history = History::read(&folder.join("metrics.jsonl")).unwrap();
         let keys: Vec<String> = history.keys().map(str::to_string).collect();
         keys.into_iter().map(|key| (history.at(&key, 0), key)).collect::<Vec<_>>()
@@ -200,7 +174,7 @@ fn mixing_is_its_formula_with_a_derangement_of_the_batch() {
 #[test]
 fn the_norm_follows_the_baseline_wherever_it_acts() {
     let out = scratch("interventions-norm");
-    let (baseline, _) = carry_on(&smoke(&[]), &out, None);
+    let (baseline, _) = carry_out(&smoke(&[]), &out, None).unwrap();
     let history = History::read(&baseline.join("metrics.jsonl")).unwrap();
     let logged = history.column("norm");
     assert_eq!(logged.len(), 9, "steps 0, 8, … 56 and 60");
@@ -240,7 +214,7 @@ fn the_norm_follows_the_baseline_wherever_it_acts() {
         assert_eq!(off < 1e-6, acts, "step {step}: off by {off:e}");
     }
     // The trajectory recorded in a study's results serves where the run folder is gone.
-    let (whole, _) = carry_on(&config, &out, None);
+    let (whole, _) = carry_out(&config, &out, None).unwrap();
     let dir = scratch("interventions-norm-curve");
     let curves = dir.join("results/entropy/curves");
     fs::create_dir_all(&curves).unwrap();
@@ -270,7 +244,7 @@ fn the_norm_follows_the_baseline_wherever_it_acts() {
     assert!(!nothing.join("runs").exists(), "a run that cannot begin leaves no folder");
     // An unfinished one: that it must go on.
     let unfinished = scratch("interventions-norm-unfinished");
-    carry_on(&smoke(&[]), &unfinished, Some(30));
+    carry_out(&smoke(&[]), &unfinished, Some(30)).unwrap();
     let said = format!("{:#}", Trainer::new(&config).prepare(&unfinished, &nothing).unwrap_err());
     assert!(said.contains("the baseline is not finished; go on with: plateau resume "), "{said}");
     for dir in [out, dir, nothing, unfinished] {
@@ -281,7 +255,7 @@ fn the_norm_follows_the_baseline_wherever_it_acts() {
 #[test]
 fn a_run_stopped_at_any_boundary_and_resumed_has_the_same_bits() {
     let out = scratch("interventions-resume");
-    carry_on(&smoke(&[]), &out, None);
+    carry_out(&smoke(&[]), &out, None).unwrap();
     let mut norm = mixing(15, 30, false);
     norm.extend(
         [
@@ -300,14 +274,14 @@ fn a_run_stopped_at_any_boundary_and_resumed_has_the_same_bits() {
     ] {
         let config = smoke_with(&changes);
         let config = Config { name: name.to_string(), ..config };
-        let (whole, _) = carry_on(&config, &out, None);
+        let (whole, _) = carry_out(&config, &out, None).unwrap();
         for stop in [14, 15, 16, 29, 30, 31, 40, 59] {
             let elsewhere = scratch(&format!("interventions-resume-{name}"));
             if name == "everything" {
-                carry_on(&smoke(&[]), &elsewhere, None);
+                carry_out(&smoke(&[]), &elsewhere, None).unwrap();
             }
-            carry_on(&config, &elsewhere, Some(stop));
-            let (folder, _) = carry_on(&config, &elsewhere, None);
+            carry_out(&config, &elsewhere, Some(stop)).unwrap();
+            let (folder, _) = carry_out(&config, &elsewhere, None).unwrap();
             assert!(result(&folder, STEPS) == result(&whole, STEPS), "{name}, stopped at {stop}");
             fs::remove_dir_all(elsewhere).unwrap();
         }
@@ -354,7 +328,7 @@ fn a_run_past_grokking_ends_where_it_should() {
         smoke(&changes)
     };
     let out = scratch("interventions-past-grok");
-    let (plain, summary) = carry_on(&quick(None), &out, None);
+    let (plain, summary) = carry_out(&quick(None), &out, None).unwrap();
     let summary = summary.unwrap();
     let t_grok = summary.t_grok.expect("it groks");
     assert!(summary.steps == 1500 && t_grok < 1400, "{summary:?}");
@@ -362,7 +336,7 @@ fn a_run_past_grokking_ends_where_it_should() {
     for (past, end) in [("37", t_grok + 37), ("40", t_grok + 40), ("1", t_grok + 1), ("5000", 1500)]
     {
         let config = quick(Some(past));
-        let (folder, summary) = carry_on(&config, &out, None);
+        let (folder, summary) = carry_out(&config, &out, None).unwrap();
         let summary = summary.unwrap();
         assert_eq!((summary.steps, summary.t_grok), (end, Some(t_grok)), "past_grok = {past}");
         let (lines, _) = result(&folder, end); // with a checkpoint of its end
@@ -370,20 +344,33 @@ fn a_run_past_grokking_ends_where_it_should() {
         assert_eq!(lines[..end as usize], plain[..end as usize]);
         assert!(lines[end as usize].contains("\"test/acc\""), "the last line is an evaluation");
         // Complete: not repeated, and resume has nothing to do.
-        let (_, again) = carry_on(&config, &out, None);
+        let (_, again) = carry_out(&config, &out, None).unwrap();
         assert_eq!(again.unwrap(), summary);
         let resumed = run_in(&out, &["resume", folder.to_str().unwrap(), "--json"]);
         assert_eq!(resumed.status.code(), Some(0), "{}", stderr(&resumed));
         let json: serde_json::Value = serde_json::from_str(&stdout(&resumed)).unwrap();
         assert_eq!((&json["steps"], &json["t_grok"]), (&end.into(), &t_grok.into()));
     }
+    // Given up where it has not grokked, and carried on where it groks just then.
+    for (give_up, end, grokked) in [
+        (t_grok - 1, t_grok - 1, None),
+        (t_grok, t_grok + 37, Some(t_grok)),
+        (9999, t_grok + 37, Some(t_grok)),
+    ] {
+        let mut config = quick(Some("37"));
+        config.stop.as_mut().unwrap().give_up = Some(give_up);
+        let (folder, summary) = carry_out(&config, &out, None).unwrap();
+        let summary = summary.unwrap();
+        assert_eq!((summary.steps, summary.t_grok), (end, grokked), "give_up = {give_up}");
+        assert_eq!(result(&folder, end).0[..end as usize], plain[..end as usize]);
+    }
     // Stopped before and after grokking, it ends at the same step with the same bits.
     let config = quick(Some("37"));
-    let (whole, _) = carry_on(&config, &out, None);
+    let (whole, _) = carry_out(&config, &out, None).unwrap();
     for stop in [t_grok - 3, t_grok, t_grok + 1, t_grok + 36] {
         let elsewhere = scratch("interventions-past-grok-resumed");
-        carry_on(&config, &elsewhere, Some(stop));
-        let (folder, summary) = carry_on(&config, &elsewhere, None);
+        carry_out(&config, &elsewhere, Some(stop)).unwrap();
+        let (folder, summary) = carry_out(&config, &elsewhere, None).unwrap();
         assert_eq!(summary.unwrap().steps, t_grok + 37);
         assert!(result(&folder, t_grok + 37) == result(&whole, t_grok + 37), "stopped at {stop}");
         fs::remove_dir_all(elsewhere).unwrap();
@@ -395,7 +382,7 @@ fn a_run_past_grokking_ends_where_it_should() {
 fn observing_changes_no_bit_of_training() {
     let out = scratch("interventions-observers");
     let trained = |changes: &[(&str, &str)]| {
-        let (folder, _) = carry_on(&smoke(changes), &out, None);
+        let (folder, _) = carry_out(&smoke(changes), &out, None).unwrap();
         tensors(&result(&folder, STEPS).1)
     };
     let rarely = trained(&[("eval.every", "1000"), ("spectral.every", "1000")]);
@@ -413,7 +400,7 @@ fn observing_changes_no_bit_of_training() {
 fn an_evaluation_logs_what_it_should() {
     let out = scratch("interventions-keys");
     let keys = |config: &Config| {
-        let (folder, _) = carry_on(config, &out, None);
+        let (folder, _) = carry_out(config, &out, None).unwrap();
         let history = History::read(&folder.join("metrics.jsonl")).unwrap();
         for group in ["", "/embed", "/attn", "/mlp", "/ln", "/unembed"] {
             assert!(history.at(&format!("norm{group}"), 8).unwrap() > 0.0);

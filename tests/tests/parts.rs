@@ -3,14 +3,10 @@
 
 use experiments::config::Config;
 use experiments::presets::preset;
-use experiments::profile::Profile;
 use experiments::run::checkpoint::{self, Checkpoint};
-use experiments::run::folder::RunFolder;
-use experiments::train::{Conduct, Outcome, run};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use tests::{run_in, scratch, stderr};
+use tests::{carry_out, run_in, scratch, stderr};
 
 /// The preset `collatz-smoke`, 40 steps long with every tenth checkpoint kept, and these changes.
 fn config(changes: &[(&str, &str)]) -> Config {
@@ -25,22 +21,9 @@ fn config(changes: &[(&str, &str)]) -> Config {
     Config::from_toml_with(preset("collatz-smoke").unwrap(), "collatz-smoke", &changes).unwrap()
 }
 
-/// Carries a run out below `out`, or up to step `stop`; its folder.
-fn carry_out(config: &Config, out: &Path, stop: Option<u64>) -> Result<PathBuf, String> {
-    let folder = RunFolder::create_or_open(out, config).unwrap();
-    let asked = AtomicBool::new(false);
-    let conduct = Conduct {
-        threads: 1,
-        command: Vec::new(),
-        profile: Profile::default(),
-        results: Path::new("results"),
-        stop: &asked,
-        note: &|_| (),
-        progress: &|p| asked.store(stop.is_some_and(|stop| p.step >= stop), Ordering::Relaxed),
-    };
-    let outcome = run(config, &folder, &conduct).map_err(|e| format!("{e:#}"))?;
-    assert_eq!(matches!(outcome, Outcome::Stopped(_)), stop.is_some());
-    Ok(folder.path().to_owned())
+/// The folder of a run that has been carried out, or stopped.
+fn run(config: &Config, out: &Path, stop: Option<u64>) -> Result<PathBuf, String> {
+    carry_out(config, out, stop).map(|(folder, _)| folder)
 }
 
 fn at(folder: &Path, step: u64) -> Checkpoint {
@@ -65,7 +48,7 @@ fn metrics(folder: &Path) -> Vec<serde_json::Value> {
 /// Weights before the first step: those of a run that learns nothing, at lr 0.
 fn initial(changes: &[(&str, &str)], out: &Path) -> Checkpoint {
     let still = [("optim.lr", "0.0"), ("steps", "10")];
-    let folder = carry_out(&config(&[&still[..], changes].concat()), out, None).unwrap();
+    let folder = run(&config(&[&still[..], changes].concat()), out, None).unwrap();
     at(&folder, 10)
 }
 
@@ -73,7 +56,7 @@ fn initial(changes: &[(&str, &str)], out: &Path) -> Checkpoint {
 fn an_encoder_whose_outputs_are_kept_gives_the_bits_of_one_that_is_computed() {
     let out = scratch("parts-kept");
     let run = |parts: &str| {
-        let folder = carry_out(&config(&[("intervene.freeze.parts", parts)]), &out, None).unwrap();
+        let folder = run(&config(&[("intervene.freeze.parts", parts)]), &out, None).unwrap();
         (metrics(&folder), at(&folder, 40))
     };
     let (kept, end) = run("[\"encoder\"]");
@@ -99,7 +82,7 @@ fn what_is_frozen_stays_and_the_rest_learns() {
     for part in ["encoder", "decoder", "decoder.blocks.0.mlp", "unembed"] {
         let parts = format!("[{part:?}]");
         let config = config(&[("intervene.freeze.parts", &parts), ("optim.weight_decay", "0.5")]);
-        let after = at(&carry_out(&config, &out, None).unwrap(), 40);
+        let after = at(&run(&config, &out, None).unwrap(), 40);
         for name in params(&before) {
             let stays = values(&before, name) == values(&after, name);
             assert_eq!(stays, name.starts_with(&format!("{part}.")), "{part}: {name}");
@@ -112,7 +95,7 @@ fn what_is_frozen_stays_and_the_rest_learns() {
 fn a_transplant_begins_with_the_donors_values_and_the_rest_with_its_own() {
     let out = scratch("parts-transplant");
     let plain = config(&[]);
-    let donor = at(&carry_out(&plain, &out, None).unwrap(), 20);
+    let donor = at(&run(&plain, &out, None).unwrap(), 20);
     let own = initial(&[], &out);
     let taken = format!("collatz-smoke/{}@20", plain.hash());
     for part in ["encoder", "decoder.blocks.0.cross_attn"] {
@@ -157,17 +140,17 @@ fn a_redrawn_part_is_that_of_a_run_with_that_seed_on_the_same_examples() {
 fn a_run_with_a_frozen_transplanted_encoder_goes_on_with_the_same_bits() {
     let out = scratch("parts-resume");
     let plain = config(&[]);
-    carry_out(&plain, &out, None).unwrap();
+    run(&plain, &out, None).unwrap();
     let taken = format!("collatz-smoke/{}@20", plain.hash());
     let config = config(&[
         ("intervene.transplant.encoder", &taken),
         ("intervene.freeze.parts", "[\"encoder\"]"),
     ]);
-    let whole = carry_out(&config, &out, None).unwrap();
+    let whole = run(&config, &out, None).unwrap();
     let (lines, end) = (metrics(&whole), at(&whole, 40));
     fs::remove_dir_all(&whole).unwrap();
-    carry_out(&config, &out, Some(17)).unwrap();
-    let again = carry_out(&config, &out, None).unwrap();
+    run(&config, &out, Some(17)).unwrap();
+    let again = run(&config, &out, None).unwrap();
     assert!(metrics(&again) == lines && at(&again, 40).tensors == end.tensors);
     fs::remove_dir_all(out).unwrap();
 }
@@ -177,13 +160,13 @@ fn what_cannot_be_taken_up_is_said_in_a_sentence_and_leaves_no_folder() {
     let out = scratch("parts-refused");
     let runs = out.join("runs");
     let (plain, hash) = (config(&[]), config(&[]).hash());
-    carry_out(&plain, &runs, None).unwrap();
+    run(&plain, &runs, None).unwrap();
     let other = config(&[("task.base", "10")]);
-    carry_out(&other, &runs, None).unwrap();
+    run(&other, &runs, None).unwrap();
     let pairs = "smoke";
     let steps = ("steps".to_owned(), "20".to_owned());
     let of_pairs = Config::from_toml_with(preset(pairs).unwrap(), pairs, &[steps]).unwrap();
-    carry_out(&of_pairs, &runs, None).unwrap();
+    run(&of_pairs, &runs, None).unwrap();
     let another = of_pairs.hash();
     let of = |name: &str, hash: &str, step: u64| format!("{name}/{hash}@{step}");
     for (key, value, sentence) in [

@@ -277,7 +277,7 @@ at = ["ln_final.hook_out", "blocks.0.hook_resid_post"]
     fn the_page_says_what_happened_with_the_numbers() {
         let page = Folder::new("whole", &metrics(2_000)).page();
         for sentence in [
-            "The training pairs were memorised at step 200.",
+            "The training examples were memorised at step 200.",
             "The spectral entropy H̃ collapsed at step 1,300.",
             "It grokked at step 1,500, 1,300 steps after memorising and 200 steps after the collapse.",
             "At its last evaluation, step 2,000, train accuracy is 1.0000, test accuracy is 0.9998 \
@@ -309,7 +309,7 @@ at = ["ln_final.hook_out", "blocks.0.hook_resid_post"]
     #[test]
     fn a_run_that_has_only_its_first_line_or_a_torn_one_still_has_a_page() {
         let first = Folder::new("first", &metrics(0)).page();
-        assert!(first.contains("The training pairs were not memorised"));
+        assert!(first.contains("The training examples were not memorised"));
         assert!(first.contains("class=\"dots train\""), "a single reading is a dot");
 
         let bare = Folder::new("bare", "{\"step\":0}\n").page();

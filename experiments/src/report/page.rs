@@ -80,9 +80,9 @@ fn story(run: &Run) -> Vec<String> {
         Some((accuracy(best.1), whole(best.0)))
     };
     match (t_memorise, best("train/acc")) {
-        (Some(step), _) => said.push(format!("The training pairs were memorised at step {}.", whole(step))),
+        (Some(step), _) => said.push(format!("The training examples were memorised at step {}.", whole(step))),
         (None, Some((best, step))) => said.push(format!(
-            "The training pairs were not memorised: train accuracy stayed below 0.99, at best {best} (step {step})."
+            "The training examples were not memorised: train accuracy stayed below 0.99, at best {best} (step {step})."
         )),
         (None, None) => said.push("The run has not been evaluated yet.".into()),
     }
