@@ -151,7 +151,7 @@ fn every_accuracy_is_what_python_makes_of_the_dump() {
         };
         let mut options = vec!["--base", &base, "--order", order, "--kind"];
         match op {
-            Some((op, _)) if base == 9 => {
+            Some((op, _)) if base == "9" => {
                 options.extend(["collatz", "--op", op, "--source-base", "24"]);
             }
             None => options.push("gcd"),
