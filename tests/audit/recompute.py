@@ -8,7 +8,8 @@ the config in the file, the parameters and the drawn rows follow: tokens and lab
 every position of every example, the loss, its gradient with respect to all of these by hand, and
 AdamW's update. plateau computes less than that (embeddings, keys and values once for each different
 row; what comes after the last attention at the last position only), so what it has is picked out of
-the whole. Its list of ops serves one purpose: to know which unnamed tensor is which.
+the whole. Its list of ops serves one purpose: to know which unnamed tensor is which. Steps on sequences
+are in sequences.py.
 
 Each tensor of the file is compared: error = ||file - ours|| / ||ours||. The gradient of b_K is zero but
 for rounding, because a softmax does not see a shift of all its scores, so its error is relative to the
@@ -129,6 +130,10 @@ class Step:
         self.grads = {}  # by parameter
         self.p = {name: tensors[name].astype(float) for name in about["parameters"]}
 
+        self.wrong = []  # what no one tensor shows
+        self.drawn, self.mixing = set(), None  # by an intervention
+        if self.config["model"]["kind"] == "encoder_decoder":
+            return
         pairs, answers = table(self.config["task"])
         rows = tensors["rows"]
         self.symbols = int(pairs.max()) + 1
@@ -140,7 +145,6 @@ class Step:
         self.b, self.t = self.tokens.shape
         self.put("tokens", self.tokens)
         intervene = self.config.get("intervene") or {}
-        self.drawn = set()  # by an intervention
         if "labels" in intervene:  # the answers of all pairs are shuffled: chance
             self.labels = tensors["labels"].astype(int)
             self.drawn.add("labels")
@@ -255,9 +259,18 @@ class Step:
             done = (step - o["warmup"]) / max(self.config["steps"] - o["warmup"], 1)
             lr *= 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         b1, b2 = o["betas"]
+        learns = [name for name in self.p if "grad/" + name in self.file]
+        size = math.sqrt(sum((self.file["grad/" + name].astype(float) ** 2).sum() for name in learns))
+        clip = min(1.0, o["clip"] / (size + 1e-6)) if o.get("clip") else 1.0
         updated = {}
         for name, p in self.p.items():
+            if name not in learns:  # frozen, as the file's gradients say, which are compared
+                updated[name] = p
+                for kind in ("adam_m/", "adam_v/"):
+                    self.put("after/" + kind + name, self.file[kind + name])
+                continue
             g, m, v = (self.file[kind + name].astype(float) for kind in ("grad/", "adam_m/", "adam_v/"))
+            g = g * clip
             m = b1 * m + (1 - b1) * g
             v = b2 * v + (1 - b2) * g * g
             m = np.where(np.abs(m) < 1e-30, 0.0, m)
@@ -566,6 +579,12 @@ def mlp(s):
     s.grad("embed.W_E", dw_e)
 
 
+def encoder_decoder(s):
+    import sequences  # beside this file; it takes the layers from here
+
+    sequences.encoder_decoder(s)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("file")
@@ -573,10 +592,11 @@ def main():
     args = parser.parse_args()
     tensors, about = read(args.file)
     s = Step(tensors, about)
-    {"one_layer": one_layer, "mlp": mlp}[s.config["model"]["kind"]](s)
+    models = {"one_layer": one_layer, "mlp": mlp, "encoder_decoder": encoder_decoder}
+    models[s.config["model"]["kind"]](s)
     lr = s.adamw()
 
-    wrong = []
+    wrong = s.wrong
     if not math.isclose(lr, about["optimiser"]["lr"], rel_tol=1e-12):
         wrong.append(f"the learning rate is {about['optimiser']['lr']}, ours {lr}")
     for name in sorted(tensors):

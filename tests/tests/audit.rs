@@ -99,6 +99,68 @@ const EDITED: &[(&str, &str, &[&str], usize)] = &[
     ),
 ];
 
+/// Small steps on sequences: each norm, positions, tie and activation, another source base, gcd, a decoder
+/// alone with one block and with two, and a frozen encoder, whose outputs are given.
+const SEQUENCES: &[(&str, &str, &[&str], usize)] = &[
+    ("collatz", "collatz-1x1", &["optim.batch=40"], 0),
+    (
+        "post-norm-tied",
+        "collatz-smoke",
+        &[
+            "optim.batch=40",
+            "model.norm=post",
+            "model.act=gelu",
+            "model.positions=learned",
+            "model.tie=all",
+            "model.scale_embedding=true",
+            "model.encoder_layers=2",
+            "model.decoder_layers=2",
+        ],
+        0,
+    ),
+    (
+        "bases",
+        "collatz-smoke",
+        &[
+            "task.order=least_significant",
+            "task.source_base=24",
+            "task.iterations=2",
+            "task.op=5n+1",
+            "model.norm=none",
+            "model.final_norm=false",
+            "model.unembed_bias=false",
+            "model.act=gelu_tanh",
+            "optim.clip=0.1",
+            "spectral.at=[\"decoder.blocks.0.hook_resid_post\"]",
+        ],
+        0,
+    ),
+    ("gcd", "gcd-1x1", &["optim.batch=24", "model.d_model=64", "model.d_mlp=128"], 0),
+    (
+        "decoder-alone",
+        "collatz-smoke",
+        &["model.encoder_layers=0", "spectral.at=[\"ln_final.hook_out\"]"],
+        0,
+    ),
+    (
+        "decoder-alone-deep",
+        "collatz-smoke",
+        &[
+            "model.encoder_layers=0",
+            "model.decoder_layers=2",
+            "model.positions=learned",
+            "spectral.at=[\"ln_final.hook_out\"]",
+        ],
+        0,
+    ),
+    (
+        "frozen",
+        "collatz-smoke",
+        &["intervene.freeze.parts=[\"encoder\"]", "spectral.at=[\"decoder.ln_final.hook_out\"]"],
+        1,
+    ),
+];
+
 fn audit(dir: &Path, experiment: &str, changes: &[&str], more: &[&str]) -> Output {
     let mut arguments = vec!["audit", experiment];
     changes.iter().for_each(|change| arguments.extend(["--set", change]));
@@ -345,9 +407,6 @@ fn the_work_of_a_step_on_sequences_is_that_of_its_tokens() {
     assert_eq!(rows(&l, "optimiser").next().unwrap()["flops"], 18 * parameters);
     assert_eq!(l["on_top"]["inputs"][0]["shape"], serde_json::json!([t, 32]));
     assert!(number(&l["on_top"]["error"]) < 1e-9, "{}", l["on_top"]);
-    let dump = audit(&dir, "collatz-smoke", &[], &["--dump", "step.safetensors"]);
-    assert!(stderr(&dump).contains("a step on sequences is not dumped"), "{}", stderr(&dump));
-    assert!(!dump.status.success() && !dir.join("step.safetensors").exists());
     fs::remove_dir_all(dir).unwrap();
 }
 
@@ -483,7 +542,8 @@ fn numpy_computes_every_dumped_tensor_again() {
     };
     let dir = scratch("audit-numpy");
     let plain = MODELS.iter().map(|&(name, preset, changes)| (name, preset, changes, 0));
-    for (name, preset, changes, drawn) in plain.chain(EDITED.iter().copied()) {
+    let all = plain.chain(EDITED.iter().copied()).chain(SEQUENCES.iter().copied());
+    for (name, preset, changes, drawn) in all {
         let file = dump(&dir, name, preset, changes);
         let output = recompute(&python, &file);
         let text = stdout(&output);
@@ -496,7 +556,17 @@ fn numpy_computes_every_dumped_tensor_again() {
         assert_eq!(count("  input"), 1 + drawn + updated, "{name}");
         let computed = tensors.len() - 1 - drawn - updated;
         assert_eq!(count("  ok"), computed, "{name}: a line for each tensor");
-        for tensor in ["tokens", "loss", "logits", "grad/embed.W_E", "after/adam_v/embed.W_E"] {
+        let table = ["embed.W_E", "decoder.embed.W_E"]
+            .into_iter()
+            .find(|table| tensors.names().contains(table))
+            .unwrap_or_else(|| panic!("{name}: no embedding"));
+        let [grad, after] = ["grad", "after/adam_v"].map(|kind| format!("{kind}/{table}"));
+        let batch = if preset.starts_with("collatz") || preset.starts_with("gcd") {
+            "source.lengths"
+        } else {
+            "tokens"
+        };
+        for tensor in [batch, "labels", "loss", "logits", &grad, &after] {
             assert!(tensors.names().contains(&tensor), "{name}: {tensor}");
         }
     }
@@ -509,12 +579,8 @@ fn a_spoilt_dump_is_not_what_numpy_computes() {
         println!("skipped: no python3 with numpy");
         return;
     };
-    let dir = scratch("audit-spoilt");
-    let file = dump(&dir, "whole", MODELS[0].1, MODELS[0].2);
-    let whole = fs::read(&file).unwrap();
-    let (header, meta) = safetensors::SafeTensors::read_metadata(&whole).unwrap();
     // One kind of tensor each: input, index list, activation, kept value, gradients, update.
-    for name in [
+    let pairs = [
         "labels",
         "index/op00.gather",
         "blocks.0.mlp.hook_post",
@@ -523,7 +589,38 @@ fn a_spoilt_dump_is_not_what_numpy_computes() {
         "grad/embed.W_E",
         "after/blocks.0.mlp.W_in",
         "after/adam_m/unembed.W_U",
-    ] {
+    ];
+    nothing_spoilt_passes(&python, "audit-spoilt", MODELS[0].1, MODELS[0].2, &pairs);
+    let sequences = [
+        "source",
+        "target",
+        "labels",
+        "source.lengths",
+        "index/op00.gather",
+        "index/decoder.blocks.0.cross_attn.hook_z",
+        "encoder.pos_embed.W_pos",
+        "encoder.hook_out",
+        "decoder.blocks.0.attn.hook_pattern",
+        "grad/decoder.blocks.0.cross_attn.hook_k",
+        "grad/encoder.embed.W_E",
+        "after/decoder.blocks.0.mlp.W_in",
+        "after/adam_m/unembed.W_U",
+    ];
+    nothing_spoilt_passes(&python, "audit-spoilt-sequences", "collatz-smoke", &[], &sequences);
+}
+
+fn nothing_spoilt_passes(
+    python: &str,
+    scratch_name: &str,
+    preset: &str,
+    changes: &[&str],
+    spoil: &[&str],
+) {
+    let dir = scratch(scratch_name);
+    let file = dump(&dir, "whole", preset, changes);
+    let whole = fs::read(&file).unwrap();
+    let (header, meta) = safetensors::SafeTensors::read_metadata(&whole).unwrap();
+    for name in spoil {
         let info = meta.info(name).unwrap_or_else(|| panic!("no {name}"));
         let mut spoilt = whole.clone();
         let (begin, end) = (8 + header + info.data_offsets.0, 8 + header + info.data_offsets.1);
@@ -539,7 +636,7 @@ fn a_spoilt_dump_is_not_what_numpy_computes() {
         };
         spoilt[at..at + 4].copy_from_slice(&changed);
         fs::write(&file, &spoilt).unwrap();
-        let output = recompute(&python, &file);
+        let output = recompute(python, &file);
         assert_eq!(output.status.code(), Some(1), "{name}: {}", stdout(&output));
         let said = stderr(&output);
         assert!(said.contains(name), "{name}: {said}");

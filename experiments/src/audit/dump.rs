@@ -1,16 +1,22 @@
 //! One training step as one safetensors file, for anyone who wants to compute it again.
 //!
 //! ```text
-//! rows, tokens, labels           (b), (b, n_ctx), (b), u32: the batch
+//! rows, tokens, labels           (b), (b, n_ctx), (b), u32: the batch of a task of pairs
+//! rows, source, target, labels   (b), (s), (t), (t), u32: the batch of a task of sequences, packed: what the
+//!                                encoder reads, what the decoder reads (BOS first), what it is to answer
+//! source.lengths, target.lengths (b), (b), u32: tokens of each example
 //! index/<result>                 the index list of the op that writes <result>, u32
-//! intervene.noise                (b, d): what an op reads that no op has written
+//! intervene.noise, encoder.pos_embed.W_pos, encoder.hook_out
+//!                                what an op reads that no op has written: an intervention's noise,
+//!                                sinusoids, a frozen encoder's outputs
 //! <parameter>                    before the update; in TransformerLens's axes, as in checkpoints
 //! <activation>                   (rows, cols); unnamed ones as op07.gather, op07.layer_norm.stats
-//! grad/<name>                    the loss's gradient of a parameter or activation
+//! grad/<name>                    the loss's gradient of a parameter or activation; none of what is frozen
 //! adam_m/<parameter>, adam_v/…   the moments before the update
 //! after/<…>                      parameter and moments after it
-//! metadata "plateau"             JSON: config, step, optimiser, parameters, ops, norm (what the
-//!                                parameters were rescaled to after the update, or null)
+//! metadata "plateau"             JSON: config, step, optimiser, parameters, ops, aliases (further names of
+//!                                values that the ops call otherwise), norm (what the parameters were
+//!                                rescaled to after the update, or null)
 //! ```
 
 use crate::config::Config;
@@ -32,30 +38,22 @@ pub struct Dump {
 
 impl Dump {
     /// What is there before the update: after a whole backward.
-    ///
-    /// # Panics
-    /// If the task has sequences; the command refuses it.
     pub fn before(trainer: &mut Trainer, config: &Config, step: u64) -> Dump {
         let mut dump = Dump { tensors: BTreeMap::new(), about: Value::Null };
-        let Examples::Pairs(task) = &trainer.data().examples else { panic!("a task of pairs") };
-        let (rows, b) = (trainer.rows().to_vec(), trainer.rows().len());
-        let equals = (super::rows::n_ctx(config) == 3).then(|| config.task.symbols() as u32);
-        let pairs = rows.iter().map(|&row| &task.pairs[row as usize]);
-        let tokens: Vec<u32> = pairs.flat_map(|ab| ab.iter().copied().chain(equals)).collect();
-        let labels: Vec<u32> = rows.iter().map(|&row| task.labels[row as usize]).collect();
-        dump.whole("rows", vec![b], &rows);
-        dump.whole("tokens", vec![b, tokens.len() / b], &tokens);
-        dump.whole("labels", vec![b], &labels);
+        dump.batch(trainer, config);
 
         let (model, optimiser) = trainer.parts();
         let tape = &model.tape;
         for (param, slot) in model.params().iter().zip(optimiser.slots()) {
             let name = &param.name;
             dump.param(name.clone(), param, tape.value(param.var));
-            dump.param(format!("grad/{name}"), param, tape.grad(param.var));
+            if tape.has_grad(param.var) {
+                dump.param(format!("grad/{name}"), param, tape.grad(param.var));
+            }
             dump.param(format!("adam_m/{name}"), param, &slot.m);
             dump.param(format!("adam_v/{name}"), param, &slot.v);
         }
+        let mut aliases = BTreeMap::new();
         for op in tape.ops() {
             let outputs = op.outputs();
             for x in op.inputs() {
@@ -74,6 +72,9 @@ impl Dump {
                 let names = tape.all_names(y).to_vec();
                 let names = if names.is_empty() { vec![tape.label(y)] } else { names };
                 for name in names {
+                    if name != tape.label(y) {
+                        aliases.insert(name.clone(), tape.label(y));
+                    }
                     if tape.has_grad(y) {
                         dump.real(format!("grad/{name}"), vec![rows, cols], tape.grad(y));
                     }
@@ -96,8 +97,41 @@ impl Dump {
             },
             "parameters": model.params().iter().map(|p| &p.name).collect::<Vec<_>>(),
             "ops": ops(tape),
+            "aliases": aliases,
         });
         dump
+    }
+
+    /// The drawn rows, and what of them a model reads and should answer.
+    fn batch(&mut self, trainer: &Trainer, config: &Config) {
+        let (rows, b) = (trainer.rows(), trainer.rows().len());
+        self.whole("rows", vec![b], rows);
+        match &trainer.data().examples {
+            Examples::Pairs(task) => {
+                let equals =
+                    (super::rows::n_ctx(config) == 3).then(|| config.task.symbols() as u32);
+                let pairs = rows.iter().map(|&row| &task.pairs[row as usize]);
+                let tokens: Vec<u32> =
+                    pairs.flat_map(|ab| ab.iter().copied().chain(equals)).collect();
+                let labels: Vec<u32> = rows.iter().map(|&row| task.labels[row as usize]).collect();
+                self.whole("tokens", vec![b, tokens.len() / b], &tokens);
+                self.whole("labels", vec![b], &labels);
+            }
+            Examples::Sequences(_, pairs) => {
+                let bos = std::slice::from_ref(&pairs.bos);
+                let source = rows.iter().map(|&row| pairs.source.row(row)).collect::<Vec<_>>();
+                let labels = rows.iter().map(|&row| pairs.target.row(row)).collect::<Vec<_>>();
+                let read = labels.iter().map(|row| [bos, &row[..row.len() - 1]].concat());
+                let lengths = |of: &[&[u32]]| of.iter().map(|row| row.len() as u32).collect();
+                let lengths: [Vec<u32>; 2] = [lengths(&source), lengths(&labels)];
+                let (source, labels) = (source.concat(), labels.concat());
+                self.whole("source", vec![source.len()], &source);
+                self.whole("target", vec![labels.len()], &read.collect::<Vec<_>>().concat());
+                self.whole("labels", vec![labels.len()], &labels);
+                self.whole("source.lengths", vec![b], &lengths[0]);
+                self.whole("target.lengths", vec![b], &lengths[1]);
+            }
+        }
     }
 
     /// What the update has made of parameters and moments, and the norm that they were given.

@@ -22,13 +22,13 @@ mod table;
 pub use check::{Checks, check};
 
 use crate::bench::Spread;
-use crate::cli::{experiment, say, tell, trainer};
+use crate::cli::{say, tell, trainer};
 use crate::config::Config;
 use crate::pool;
 use crate::run::meta::Meta;
 use crate::run::{check_writable, write_whole};
 use crate::train::Trainer;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use check::{TOLERANCE, Worst};
 use measure::{Bandwidth, Times};
 use rows::Row;
@@ -50,7 +50,7 @@ pub struct AuditArgs {
     /// Threads of the kernels.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
-    /// Writes inputs, parameters, every activation and gradient, and AdamW's moments before and after,
+    /// Writes the batch, parameters, every activation and gradient, and AdamW's moments before and after,
     /// so that anyone can compute them again (tests/audit/recompute.py does).
     #[arg(long, value_name = "FILE.safetensors")]
     dump: Option<PathBuf>,
@@ -134,11 +134,6 @@ pub fn run(args: &AuditArgs) -> Result<()> {
 fn audit(args: &AuditArgs) -> Result<()> {
     for path in [&args.dump, &args.page].into_iter().flatten() {
         check_writable(path)?;
-    }
-    if args.dump.is_some() && experiment(&args.experiment, &args.set)?.0.task.has_sequences() {
-        bail!(
-            "--dump: recompute.py knows models of pairs only, so a step on sequences is not dumped"
-        );
     }
     let (config, mut trainer, step) = trainer(&args.experiment, &args.set, args.step)?;
     let checks = check(&mut trainer, &config, step, args.dump.as_deref())?;
