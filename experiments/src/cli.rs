@@ -157,6 +157,17 @@ struct ReportArgs {
     readme: Option<PathBuf>,
 }
 
+/// The command that this process was started by; of the program its name, for its folder is nobody's business.
+pub fn command_line() -> Vec<String> {
+    let mut words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(program) = words.first_mut() {
+        let name = Path::new(&*program).file_name().map(|name| name.to_string_lossy().into_owned());
+        *program = name.unwrap_or_default();
+    }
+    words
+}
+
 /// Writes to stdout; a closed pipe is the reader's right.
 pub(crate) fn say(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
@@ -371,7 +382,7 @@ fn carry_on(
     let display = Display::new(config, folder, threads)?;
     let conduct = Conduct {
         threads,
-        command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
+        command: command_line(),
         profile,
         results: Path::new(RESULTS),
         stop,

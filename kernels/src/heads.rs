@@ -9,7 +9,7 @@
 //! then query by query the gradients of the scores and dq; the last query of the run finds those of each key
 //! complete, and dk and dv are summed over the run in registers.
 //!
-//! A row is taken in blocks of four heads: one check for each, its offsets known when this is compiled, and a
+//! A row is taken in blocks of four heads (of 16 or 32, where four divides their number; else of two or one): one check for each, its offsets known when this is compiled, and a
 //! query or the sums of its values in eight registers. Smaller blocks are slower, and very much so where the
 //! buffers do not fit into the cache, as they go through a row in steps.
 

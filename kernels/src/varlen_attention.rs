@@ -65,7 +65,7 @@ impl Shape {
         let most = self.max_keys.min(MAX_KEYS);
         for (i, &[first, count]) in pairs.iter().enumerate() {
             assert!(
-                (1..=most).contains(&(count as usize)) && (first + count) as usize <= keys,
+                (1..=most).contains(&(count as usize)) && first as usize + count as usize <= keys,
                 "attention: query {i} sees {count} keys from row {first} on, of {keys} rows; it may \
                  see 1 to {most}"
             );

@@ -590,7 +590,10 @@ def main():
     parser.add_argument("file")
     parser.add_argument("--tolerance", type=float, default=2e-5)
     args = parser.parse_args()
-    tensors, about = read(args.file)
+    try:
+        tensors, about = read(args.file)
+    except (OSError, ValueError, KeyError, MemoryError, OverflowError) as e:
+        sys.exit(f"{args.file}: no whole dump of `plateau audit --dump` ({type(e).__name__}: {e})")
     s = Step(tensors, about)
     models = {"one_layer": one_layer, "mlp": mlp, "encoder_decoder": encoder_decoder}
     models[s.config["model"]["kind"]](s)

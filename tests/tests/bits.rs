@@ -442,7 +442,7 @@ fn row_kernels_have_the_bits_of_their_references_at_every_edge_of_a_vector() {
             check_adamw(n, &mut values);
         }
         for cols in EDGES {
-            for rows in [0, 1, 2, 5] {
+            for rows in [0, 1, 2, 5, 37] {
                 check_softmax(rows, cols, &mut values);
                 check_layer_norm(rows, cols, &mut values);
                 check_cross_entropy(rows, cols, &mut values);
@@ -536,7 +536,7 @@ fn threads_do_not_change_the_bits_of_a_row_kernel() {
             check_add_and_pass(n, &mut values());
         });
     }
-    for (rows, cols) in [(2621, 101), (3, 90_001)] {
+    for (rows, cols) in [(2621, 101), (3, 90_001), (24_007, 11)] {
         let n = rows * cols;
         on_all_threads(4 * n, || {
             check_softmax(rows, cols, &mut values());
@@ -549,6 +549,7 @@ fn threads_do_not_change_the_bits_of_a_row_kernel() {
     });
     // dz is split by its elements alone, the loss at a sixteenth of that.
     on_all_threads(10_007 * 105, || check_cross_entropy(10_007, 105, &mut values()));
+    on_all_threads(100_003 * 11, || check_cross_entropy(100_003, 11, &mut values()));
     on_all_threads(16 * 5 * 14_001, || check_cross_entropy(5, 14_001, &mut values()));
 }
 

@@ -50,15 +50,19 @@ fn lengths(n: usize, causal: bool, values: &mut Values) -> Vec<(usize, usize)> {
 
 fn check(lengths: &[(usize, usize)], causal: bool, gap: usize, s: Shape, values: &mut Values) {
     let (seen, queries, keys) = seen(lengths, causal, gap);
+    check_seen(&seen, queries, keys, s, values);
+}
+
+fn check_seen(seen: &[u32], queries: usize, keys: usize, s: Shape, values: &mut Values) {
     let d = s.h * s.e;
     let [q, dz, old_q] = [(); 3].map(|()| values.vec(queries * d));
     let [k, v, old_k, old_v] = [(); 4].map(|()| values.vec(keys * d));
     let (mut z, mut p) = (vec![f32::NAN; queries * d], vec![f32::NAN; queries * s.h * s.max_keys]);
     let (mut want_z, mut want_p) = (z.clone(), p.clone());
-    varlen_attention(&q, &k, &v, &seen, &mut z, &mut p, s);
-    varlen_attention_ref(&q, &k, &v, &seen, &mut want_z, &mut want_p, s);
-    same(&format!("pattern of {lengths:?} {s:?}"), &p, &want_p);
-    same(&format!("z of {lengths:?} {s:?}"), &z, &want_z);
+    varlen_attention(&q, &k, &v, seen, &mut z, &mut p, s);
+    varlen_attention_ref(&q, &k, &v, seen, &mut want_z, &mut want_p, s);
+    same(&format!("pattern of {seen:?} {s:?}"), &p, &want_p);
+    same(&format!("z of {seen:?} {s:?}"), &z, &want_z);
     for bits in 0..8 {
         let write = [0, 1, 2].map(|i| WRITES[bits >> i & 1]);
         let start = |empty: f32| {
@@ -71,12 +75,12 @@ fn check(lengths: &[(usize, usize)], causal: bool, gap: usize, s: Shape, values:
         let ([mut dq, mut dk, mut dv], [mut want_q, mut want_k, mut want_v]) =
             (start(f32::NAN), start(0.0));
         let d = (&mut dq[..], &mut dk[..], &mut dv[..]);
-        varlen_attention_backward((&q, &k, &v), &seen, &p, &dz, d, write, s);
+        varlen_attention_backward((&q, &k, &v), seen, &p, &dz, d, write, s);
         let d = (&mut want_q[..], &mut want_k[..], &mut want_v[..]);
-        varlen_attention_backward_ref((&q, &k, &v), &seen, &p, &dz, d, s);
-        same(&format!("dq of {lengths:?} {s:?} {write:?}"), &dq, &want_q);
-        same(&format!("dk of {lengths:?} {s:?} {write:?}"), &dk, &want_k);
-        same(&format!("dv of {lengths:?} {s:?} {write:?}"), &dv, &want_v);
+        varlen_attention_backward_ref((&q, &k, &v), seen, &p, &dz, d, s);
+        same(&format!("dq of {seen:?} {s:?} {write:?}"), &dq, &want_q);
+        same(&format!("dk of {seen:?} {s:?} {write:?}"), &dk, &want_k);
+        same(&format!("dv of {seen:?} {s:?} {write:?}"), &dv, &want_v);
     }
 }
 
@@ -93,6 +97,37 @@ fn ragged_sequences_have_the_bits_of_the_reference() {
             }
             check(&[(1, 1); 3], true, 0, Shape { h, e, max_keys: 1 }, &mut values);
             check(&[(33, 33), (1, 40)], false, 1, Shape { h, e, max_keys: 64 }, &mut values);
+        }
+    }
+}
+
+#[test]
+fn long_causal_sequences_and_the_most_keys_have_the_bits_of_the_reference() {
+    // Backward, a run of queries is cut where its scores are more than fit on the stack.
+    for (h, lengths, causal) in [
+        (16, vec![(40, 40), (3, 30), (50, 64)], true),
+        (20, vec![(40, 40)], true),
+        (16, vec![(64, 64), (2, 2)], false),
+        (2, vec![(3, 256), (1, 255)], false),
+        (1, vec![(5, 256)], true),
+    ] {
+        let mut values = Values::new(7, Flavour::Tame);
+        let max_keys = lengths.iter().map(|t| t.1).max().unwrap();
+        check(&lengths, causal, 1, Shape { h, e: 32, max_keys }, &mut values);
+        check(&lengths, causal, 0, Shape { h, e: 16, max_keys }, &mut values);
+    }
+}
+
+#[test]
+fn windows_that_overlap_shrink_and_grow_have_the_bits_of_the_reference() {
+    for (h, e) in [(4, 32), (16, 32), (3, 8)] {
+        let s = Shape { h, e, max_keys: 12 };
+        for seen in [
+            &[[0, 5], [0, 3], [0, 3], [0, 7], [2, 4], [4, 8], [4, 1], [12, 1]][..],
+            &[[0, 12], [1, 11], [2, 10], [3, 2], [3, 9], [11, 2]],
+            &[[3, 1], [3, 2], [3, 1], [8, 5]],
+        ] {
+            check_seen(&seen.concat(), seen.len(), 13, s, &mut Values::new(8, Flavour::Wild));
         }
     }
 }

@@ -240,7 +240,7 @@ fn one(
         };
         let conduct = Conduct {
             threads: 1,
-            command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
+            command: crate::cli::command_line(),
             profile: Profile::default(),
             results: results.dir().parent().unwrap_or(results.dir()),
             stop: how.stop,

@@ -219,7 +219,10 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
                 None => faults.push("whether most seeds cross it before T_grok is undecided"),
             }
             if !specific {
-                faults.push("not only runs that grok cross it, or no control was run");
+                faults.push(match controls.is_empty() {
+                    true => "no control was run",
+                    false => "not only runs that grok cross it",
+                });
             }
             match faults.is_empty() {
                 true => {
@@ -344,7 +347,10 @@ pub(super) fn lead(evidence: &Evidence) -> Finding {
                 faults.push("over test accuracy .50 there is no clear lead");
             }
             if !rare {
-                faults.push("runs that never generalise raise the alarm, too, or none was run");
+                faults.push(match controls.is_empty() {
+                    true => "no control was run",
+                    false => "runs that never generalise raise the alarm, too",
+                });
             }
             match faults.is_empty() {
                 true => "It leads, by as much as they say, and controls are quiet.".to_owned(),
@@ -429,9 +435,9 @@ pub(super) fn no_rebound(evidence: &Evidence) -> Finding {
                 found.len() - quiet,
                 found.len(),
                 match calm {
-                    0 => ", each for single evaluations: of medians of three none does, which would be reproduced"
+                    0 => ", each for a single reading, a spike or a dip: of medians of three none does, which would be reproduced"
                         .to_owned(),
-                    n => format!(", {n} of them for longer than an evaluation"),
+                    n => format!(", {n} of them in medians of three evaluations, too"),
                 }
             ),
         },
