@@ -330,6 +330,7 @@ past_grok = 10_000
         let (mut all, mut required) = (everything(), Vec::new());
         paths("", &Table::try_from(with(&[]).unwrap()).unwrap(), &mut required);
         (all.optim.clip, all.eval.test) = (Some(5.0), Some(1000));
+        all.stop.as_mut().unwrap().give_up = Some(1);
         let (at, targets, pool) = (Vec::new(), Vec::new(), Pool::Mean);
         all.probe = Some(ProbeConfig { every: 1, rows: 20, at, pool, targets, erase: Vec::new() });
         let mut found = Vec::new();
