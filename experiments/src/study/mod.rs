@@ -111,7 +111,7 @@ pub struct StudyArgs {
     /// The folder that results are kept in.
     #[arg(long, default_value = RESULTS)]
     results: PathBuf,
-    /// Removes the checkpoints of runs that are recorded.
+    /// Removes the checkpoints of runs that are recorded and that no other run of this command needs.
     #[arg(long)]
     tidy: bool,
     /// Says what would be done, and how long it would take here.
