@@ -68,7 +68,6 @@ impl Config {
         self.validate_observers()?;
         self.validate_probe()?;
         self.validate_interventions()?;
-        self.validate_probe()?;
         self.validate_memory()
     }
 

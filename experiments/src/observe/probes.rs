@@ -26,7 +26,7 @@ use super::erasure::Erasure;
 use super::evaluate::copy_params;
 use super::probe::{Split, majority};
 use crate::config::probe::{Pool, ProbeConfig, Target};
-use crate::config::{Config, ModelConfig};
+use crate::config::{Config, ModelConfig, TaskConfig};
 use crate::data::{Data, Examples, Model, record};
 use crate::seed::Seed;
 use crate::tasks::collatz;
@@ -43,7 +43,7 @@ const DRAWS: u64 = 5;
 #[derive(Debug)]
 pub struct Probes {
     config: ProbeConfig,
-    base: u32,
+    base: u32, // of what the encoder reads
     seed: Seed,
     model: Model,
     hooks: Vec<Hook>, // those of the config, then the encoder's output if it is none of them
@@ -69,10 +69,10 @@ impl Probes {
     /// If the config has not passed `Config::validate`.
     pub fn new(config: &Config) -> Option<Probes> {
         let probe = config.probe.clone()?;
-        let (ModelConfig::EncoderDecoder(model_config), Some(shape)) =
-            (&config.model, config.task.shape())
+        let (ModelConfig::EncoderDecoder(model_config), Some(shape), TaskConfig::Collatz(task)) =
+            (&config.model, config.task.shape(), &config.task)
         else {
-            panic!("a probe of a model of pairs");
+            panic!("a probe of what does not read one number");
         };
         let capacity = probe.rows.min(CHUNK);
         let purpose = Purpose { capacity, training: false, positions: Positions::Last };
@@ -95,7 +95,7 @@ impl Probes {
         };
         let patterns = blocks.map(pattern).collect();
         Some(Probes {
-            base: shape.d_vocab as u32 - 3, // PAD, BOS, EOS
+            base: task.numerals()[0].base(),
             seed: Seed(config.seed),
             hooks,
             output,
@@ -297,6 +297,30 @@ mod tests {
     use crate::pool;
     use crate::presets::preset;
     use crate::train::Trainer;
+
+    #[test]
+    fn digits_are_those_that_the_encoder_reads() {
+        for (changes, expected) in [
+            (&[("task.base", "24")][..], 24),
+            (&[("task.base", "24"), ("task.source_base", "2")], 2),
+            (&[("task.base", "2"), ("task.source_base", "24")], 24),
+        ] {
+            let probe = [
+                ("probe.every", "100"),
+                ("probe.rows", "50"),
+                ("probe.pool", "mean"),
+                ("probe.at", "[\"encoder.ln_final.hook_out\"]"),
+                ("probe.targets", "[\"digits\"]"),
+                ("probe.erase", "[]"),
+                ("eval.every", "100"),
+            ];
+            let changes: Vec<_> =
+                probe.iter().chain(changes).map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let config = preset("collatz-smoke").unwrap();
+            let config = Config::from_toml_with(config, "t", &changes).unwrap();
+            assert_eq!(Probes::new(&config).unwrap().base, expected, "{changes:?}");
+        }
+    }
 
     #[test]
     #[ignore = "a measurement: cargo test --release -p plateau --lib -- --ignored --nocapture how_long_a_reading"]

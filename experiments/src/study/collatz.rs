@@ -348,22 +348,16 @@ fn others(scale: Scale) -> Vec<Line> {
 }
 
 /// What all runs of a scale have in common.
-fn common(scale: Scale, preset: &str) -> &'static str {
-    match (scale, preset) {
-        (Scale::Smoke, "gcd-1x1") => {
-            "eval.every=20 checkpoint.every=20 checkpoint.keep=1 task.max=24 task.test=200 \
+fn common(scale: Scale, preset: &str) -> String {
+    let gcd = preset == "gcd-1x1";
+    let (every, max) = (if gcd { 1000 } else { 100 }, if gcd { 24 } else { 600 });
+    match scale {
+        Scale::Smoke => format!(
+            "eval.every=20 checkpoint.every=20 checkpoint.keep=1 task.max={max} task.test=200 \
              model.d_model=32 model.d_mlp=64 optim.lr=2e-3 optim.batch=64 spectral.probe=64 \
              spectral.every=10"
-        }
-        (Scale::Smoke, _) => {
-            "eval.every=20 checkpoint.every=20 checkpoint.keep=1 task.max=600 task.test=200 \
-             model.d_model=32 model.d_mlp=64 optim.lr=2e-3 optim.batch=64 spectral.probe=64 \
-             spectral.every=10"
-        }
-        (_, "gcd-1x1") => {
-            "eval.every=100 checkpoint.every=1000 checkpoint.keep=1 spectral.every=10"
-        }
-        _ => "eval.every=100 checkpoint.every=100 checkpoint.keep=1 spectral.every=10",
+        ),
+        _ => format!("eval.every=100 checkpoint.every={every} checkpoint.keep=1 spectral.every=10"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Series of a claim's pictures, from records.
 
-use super::grade::{Line, Mark, Series};
+use super::grade::{Figure, Line, Mark, Series};
 use crate::record::{Evaluation, Record};
 
 /// A path for each run, through points of its own.
@@ -59,3 +59,19 @@ pub(super) fn across(at: f64, label: impl Into<String>) -> Line {
 
 /// The name of the axis that most pictures share.
 pub(super) const STEPS: &str = "steps";
+
+/// A picture of a reading over the steps.
+pub(super) fn over_steps(
+    title: impl Into<String>,
+    reading: &'static str,
+    series: Vec<Series>,
+) -> Figure {
+    Figure {
+        title: title.into(),
+        axes: [STEPS, reading],
+        log: [false, false],
+        places: vec![],
+        series,
+        lines: vec![],
+    }
+}

@@ -5,7 +5,7 @@ use super::plateau::{Course, course, joint, reaches};
 use super::{REGIMES, Regime};
 use crate::record::Record;
 use crate::stats::Estimate;
-use crate::study::draw::{STEPS, curves, dots};
+use crate::study::draw::{curves, dots, over_steps};
 use crate::study::grade::{Evidence, FEWEST, Figure, Finding, above, below, mean_of, show};
 
 /// Runs of one seed in two groups, this regime's `what` and its joint runs.
@@ -57,14 +57,7 @@ fn accuracy(evidence: &Evidence, regime: &Regime, title: &str, groups: &[(&str, 
     for (what, name) in groups {
         series.extend(curves(&evidence.groups(&[&regime.group(what)]), name, |e| e.test_acc));
     }
-    Figure {
-        title: format!("{title}, {}", regime.name),
-        axes: [STEPS, "test accuracy"],
-        log: [false, false],
-        places: vec![],
-        series,
-        lines: vec![],
-    }
+    over_steps(format!("{title}, {}", regime.name), "test accuracy", series)
 }
 
 /// What a trained encoder has over the joint run besides its training.

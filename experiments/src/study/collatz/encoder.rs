@@ -5,7 +5,7 @@ use super::claims::verdict;
 use super::plateau::joint;
 use crate::record::{Evaluation, Record};
 use crate::stats::Estimate;
-use crate::study::draw::{STEPS, across, curves};
+use crate::study::draw::{across, curves, over_steps};
 use crate::study::grade::{Evidence, FEWEST, Figure, Finding, above, mean_of, show};
 
 /// A reading of an evaluation.
@@ -114,12 +114,12 @@ pub(super) fn knows(evidence: &Evidence) -> Finding {
         }
         series.extend(curves(runs, "test accuracy", |e| e.test_acc));
         Figure {
-            title: format!("What a linear probe reads off the encoder, {}", regime.name),
-            axes: [STEPS, "held-out accuracy"],
-            log: [false, false],
-            places: vec![],
-            series,
             lines: vec![across(0.997, "paper, parity by step 2,000: .997")],
+            ..over_steps(
+                format!("What a linear probe reads off the encoder, {}", regime.name),
+                "held-out accuracy",
+                series,
+            )
         }
     });
     Finding {
@@ -197,14 +197,11 @@ pub(super) fn erasure(evidence: &Evidence) -> Finding {
         ] {
             series.extend(curves(runs, name, reading));
         }
-        Figure {
-            title: format!("Answers that stay right when directions are erased, {}", regime.name),
-            axes: [STEPS, "exact match"],
-            log: [false, false],
-            places: vec![],
+        over_steps(
+            format!("Answers that stay right when directions are erased, {}", regime.name),
+            "exact match",
             series,
-            lines: vec![],
-        }
+        )
     });
     Finding {
         measured: words.join("; "),
@@ -234,16 +231,16 @@ pub(super) fn last_digit(evidence: &Evidence) -> Finding {
     }
     let most = shares.iter().filter(|share| **share >= 0.9).count();
     let figure = Figure {
-        title: "The largest share of the last digit in what BOS attends to, over the heads".into(),
-        axes: [STEPS, "share"],
-        log: [false, false],
-        places: vec![],
-        series: REGIMES
-            .iter()
-            .zip(&of)
-            .flat_map(|(regime, runs)| curves(runs, regime.name, |e| e.attention_last))
-            .collect(),
         lines: vec![across(0.97, "paper, up to .97")],
+        ..over_steps(
+            "The largest share of the last digit in what BOS attends to, over the heads",
+            "share",
+            REGIMES
+                .iter()
+                .zip(&of)
+                .flat_map(|(regime, runs)| curves(runs, regime.name, |e| e.attention_last))
+                .collect(),
+        )
     };
     Finding {
         measured: format!(

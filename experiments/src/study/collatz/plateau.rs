@@ -16,8 +16,8 @@
 use super::{REGIMES, Regime};
 use crate::record::{Evaluation, Record};
 use crate::report::page::whole;
-use crate::study::draw::{STEPS, curves, paths};
-use crate::study::grade::{Evidence, FEWEST, Figure, Finding, Verdict, mean_of, show};
+use crate::study::draw::{curves, over_steps, paths};
+use crate::study::grade::{Evidence, FEWEST, Finding, Verdict, mean_of, show};
 use std::fmt::Write;
 
 /// The longest stretch over which a run hardly learns.
@@ -184,13 +184,8 @@ pub(super) fn map(evidence: &Evidence) -> Finding {
             if row.weight_decay > Some(0.5) { "decay 1" } else { &row.norm }
         )
     };
-    let figure = |title: &str, reading: fn(&Evaluation) -> Option<f64>| Figure {
-        title: title.to_owned(),
-        axes: [STEPS, "accuracy"],
-        log: [false, false],
-        places: vec![],
-        series: paths(&cells, kind, |record| record.curve(reading)),
-        lines: vec![],
+    let figure = |title: &str, reading: fn(&Evaluation) -> Option<f64>| {
+        over_steps(title, "accuracy", paths(&cells, kind, |record| record.curve(reading)))
     };
     Finding {
         measured: format!(
@@ -264,14 +259,11 @@ pub(super) fn long_plateau(evidence: &Evidence) -> Finding {
         series.extend(paths(runs, |_| "probe, untrained encoder".to_owned(), untrained));
         series.extend(curves(runs, "H̃ of the encoder", |e| e.entropy_encoder));
         series.extend(curves(runs, "H̃ of the decoder", |e| e.entropy));
-        figures.push(Figure {
-            title: format!("What is known when: joint runs, {}", regime.name),
-            axes: [STEPS, "accuracy, or H̃"],
-            log: [false, false],
-            places: vec![],
+        figures.push(over_steps(
+            format!("What is known when: joint runs, {}", regime.name),
+            "accuracy, or H̃",
             series,
-            lines: vec![],
-        });
+        ));
     }
     Finding {
         measured: words.join("; "),

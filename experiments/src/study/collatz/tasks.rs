@@ -5,7 +5,7 @@ use super::plateau::{Course, course};
 use super::{BASES, MAPS, SIZES};
 use crate::record::Record;
 use crate::stats::{BOOTSTRAP, Estimate, mean, spearman};
-use crate::study::draw::{STEPS, curves, dots};
+use crate::study::draw::{STEPS, curves, dots, over_steps};
 use crate::study::grade::{Evidence, FEWEST, Figure, Finding, above, below, mean_of, show};
 
 /// Exact match at step 500,000 in each of [`BASES`], as the paper prints it.
@@ -31,14 +31,7 @@ fn difference(x: &[f64], y: &[f64]) -> Option<Estimate> {
 fn accuracy(evidence: &Evidence, title: &str, groups: &[&str]) -> Figure {
     let series =
         groups.iter().flat_map(|name| curves(&evidence.groups(&[name]), name, |e| e.test_acc));
-    Figure {
-        title: title.to_owned(),
-        axes: [STEPS, "test accuracy"],
-        log: [false, false],
-        places: vec![],
-        series: series.collect(),
-        lines: vec![],
-    }
+    over_steps(title, "test accuracy", series.collect())
 }
 
 /// C7.

@@ -3,7 +3,7 @@
 use super::phases::sentence;
 use crate::record::{Evaluation, Record};
 use crate::stats::{Estimate, MannWhitney, Method, cohens_d, mann_whitney};
-use crate::study::draw::{STEPS, across, curves, dots};
+use crate::study::draw::{STEPS, across, curves, dots, over_steps};
 use crate::study::grade::{Evidence, Figure, Finding, Verdict, above, mean_of, show};
 
 /// The paper's budget.
@@ -187,14 +187,11 @@ pub(super) fn mixing(evidence: &Evidence) -> Finding {
         series: dots("unmixed", &base, 0.0, |r| r.row.t_grok.map(|t| t as f64)),
         lines: vec![],
     };
-    let mut entropies = Figure {
-        title: "Normalised entropy under mixing and under noise, α = .3".into(),
-        axes: [STEPS, "normalised entropy"],
-        log: [false, false],
-        places: vec![],
-        series: curves(&base, "unmixed", |e| e.entropy),
-        lines: vec![],
-    };
+    let mut entropies = over_steps(
+        "Normalised entropy under mixing and under noise, α = .3",
+        "normalised entropy",
+        curves(&base, "unmixed", |e| e.entropy),
+    );
     for alpha in STRENGTHS {
         for (kind, off) in [("mixing", -0.01), ("sham", 0.01)] {
             let runs = evidence.groups(&[&format!("{kind}-{alpha}")]);

@@ -5,7 +5,7 @@ use super::phases::{at_grok, collapse};
 use crate::record::{Evaluation, Record};
 use crate::stats::{mean, pearson};
 use crate::study::cost::Cost;
-use crate::study::draw::{STEPS, across, curves, dots, paths, seed};
+use crate::study::draw::{STEPS, across, curves, dots, over_steps, paths, seed};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Verdict, above, below, count, mean_of, meets, most, show,
 };
@@ -119,12 +119,12 @@ pub(super) fn permutations(evidence: &Evidence) -> Finding {
         series.extend(curves(&evidence.groups(&["s5-40"]), "40 %", reading));
         let lines = if entropy { vec![across(0.655, "paper's H̃* .655")] } else { vec![] };
         figures.push(Figure {
-            title: format!("{title}, composition in S5"),
-            axes: [STEPS, if entropy { "normalised entropy" } else { "test accuracy" }],
-            log: [false, false],
-            places: vec![],
-            series,
             lines,
+            ..over_steps(
+                format!("{title}, composition in S5"),
+                if entropy { "normalised entropy" } else { "test accuracy" },
+                series,
+            )
         });
     }
     Finding {
@@ -278,20 +278,13 @@ pub(super) fn fourier(evidence: &Evidence) -> Finding {
             _ => "A negative correlation is not shown.".into(),
         },
         figures: vec![
-            Figure {
-                title: "Fourier alignment".into(),
-                axes: [STEPS, "alignment"],
-                log: [false, false],
-                places: vec![],
-                series: {
+            over_steps("Fourier alignment", "alignment", {
                     let mut all = curves(&evidence.groups(&["add"]), "add", |e| e.fourier);
                     for control in CONTROLS {
                         all.extend(curves(&evidence.groups(&[control]), control, |e| e.fourier));
                     }
                     all
-                },
-                lines: vec![],
-            },
+                }),
             Figure {
                 title: "Alignment against normalised entropy, from memorising to past grokking".into(),
                 axes: ["alignment", "normalised entropy"],

@@ -5,7 +5,7 @@ use super::warning::early_warning;
 use crate::observe::milestones::{FALL, WINDOW};
 use crate::record::Record;
 use crate::stats::{BOOTSTRAP, leave_one_out, mean, median, pearson, variance};
-use crate::study::draw::{STEPS, across, curves, dots, paths, seed};
+use crate::study::draw::{STEPS, across, curves, dots, over_steps, paths, seed};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Line, Verdict, above, below, controls, count, mean_of,
     meets, most, show,
@@ -110,17 +110,14 @@ pub(super) fn two_phases(evidence: &Evidence) -> Finding {
         },
         figures: vec![
             norms(evidence, &["add", "init-nanda", "twin"]),
-            Figure {
-                title: "Normalised entropy, the same runs".into(),
-                axes: [STEPS, "normalised entropy"],
-                log: [false, false],
-                places: vec![],
-                series: ["add", "init-nanda", "twin"]
+            over_steps(
+                "Normalised entropy, the same runs",
+                "normalised entropy",
+                ["add", "init-nanda", "twin"]
                     .iter()
                     .flat_map(|g| curves(&evidence.groups(&[g]), g, |e| e.entropy))
                     .collect(),
-                lines: vec![],
-            },
+            ),
         ],
         note: String::new(),
     }
@@ -235,12 +232,8 @@ pub(super) fn threshold(evidence: &Evidence) -> Finding {
         figures: vec![
             figure,
             Figure {
-                title: "Addition and the controls".into(),
-                axes: [STEPS, "normalised entropy"],
-                log: [false, false],
-                places: vec![],
-                series: over_time,
                 lines: vec![across(centre, format!("H̃* {centre:.3}"))],
+                ..over_steps("Addition and the controls", "normalised entropy", over_time)
             },
         ],
         note: String::new(),

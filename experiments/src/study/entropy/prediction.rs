@@ -11,7 +11,7 @@ use crate::forecast::predictor::{Feature, Fitted, Predictor};
 use crate::forecast::reference::{Forecast, Reference};
 use crate::record::Record;
 use crate::stats::{BOOTSTRAP, Bootstrap, Estimate, mean};
-use crate::study::draw::{STEPS, across};
+use crate::study::draw::{across, over_steps};
 use crate::study::grade::{
     Evidence, FEWEST, Figure, Finding, Mark, Series, Verdict, below, controls, count, mean_of,
     most, show,
@@ -398,17 +398,10 @@ pub(super) fn early_stopping(evidence: &Evidence) -> Finding {
             _ => "Whether the accuracy is there in most seeds, even a thousand steps later, is undecided.",
         }
         .into(),
-        figures: vec![Figure {
-            title: "Where the entropy's rule stops, and the test accuracy there".into(),
-            axes: [STEPS, "test accuracy"],
-            log: [false, false],
-            places: vec![],
-            series: vec![
+        figures: vec![Figure { lines: vec![across(0.99, ".99")], ..over_steps("Where the entropy's rule stops, and the test accuracy there", "test accuracy", vec![
                 dots("at the stop", |s| s.step as f64, |s| s.accuracy),
                 dots("1,000 steps later", |s| (s.step + SPARE) as f64, |s| s.later),
-            ],
-            lines: vec![across(0.99, ".99")],
-        }],
+            ]) }],
         note: String::new(),
     }
 }
