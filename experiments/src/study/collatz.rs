@@ -72,7 +72,7 @@ pub const REGIMES: [Regime; 2] = [
         name: "plateau",
         preset: "collatz-plateau",
         smoke: "task.train=100 task.renew=60 spectral.probe=64",
-        steps: [240, 12_000, 20_000],
+        steps: [240, 15_000, 20_000],
         early: [[40, 80, 120, 160], [500, 2_000, 4_000, 6_000], [500, 2_000, 4_000, 10_000]],
     },
 ];
