@@ -24,8 +24,8 @@
 //!      a[5][l] ->    acc[5][0]     acc[5][1]     acc[5][2]     acc[5][3]      24 multiply-adds
 //! ```
 //!
-//! A tile of `tn` reads twelve columns, which lie side by side in a row of X, and is 12 × 32: so it
-//! uses most of each cache line that it touches, once for each l.
+//! A tile of `tn` reads eight columns, which lie side by side in a row of X, and is 8 × 48: half of each
+//! cache line that it touches for an l, and three whole lines of a row of dY where it packs.
 //!
 //! The panel need not fit L1: four loads for 24 multiply-adds are a third of what L2 delivers. What
 //! costs is taking up the sums of C again, so a panel is deep.
@@ -40,8 +40,8 @@ use wide::{bytemuck, f32x8, f32x16};
 const HEIGHT: usize = 6;
 const VECTORS: usize = if cfg!(target_feature = "avx512f") { 4 } else { 1 };
 /// A tile of `tn`.
-const TALL: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6 };
-const NARROW: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
+const TALL: usize = if cfg!(target_feature = "avx512f") { 8 } else { 6 };
+const NARROW: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
 /// Rows of a panel: 512 × 64 × 4 bytes = 128 KiB of L2.
 const DEPTH: usize = 512;
 
@@ -152,7 +152,7 @@ pub fn matmul_nt(dy: &[f32], w: &[f32], dx: &mut [f32], dims: Dims, start: Start
 pub fn matmul_tn(x: &[f32], dy: &[f32], dw: &mut [f32], dims: Dims, start: Start) {
     let Dims { m, k, n } = dims;
     check("matmul_tn", dims, (x.len(), m * k), (dy.len(), m * n), (dw.len(), k * n));
-    parallel::rows(dw, n, m * k * n, 4, |first, dw| {
+    parallel::rows(dw, n, m * k * n, TALL, |first, dw| {
         PANEL.with_borrow_mut(|panel| {
             let left = Left::Columns { x, stride: k, first };
             let right = Right::Plain { w: dy, stride: n };
@@ -281,7 +281,6 @@ fn block<const H: usize, const NV: usize>(
                         }
                         None => corner.tile_of_width::<H, NV>(packed(), c),
                     },
-                    8.. if a.is_columns() => corner.tile_of_width::<8, NV>(packed(), c),
                     4.. if a.is_columns() => corner.tile_of_width::<4, NV>(packed(), c),
                     2.. => corner.tile_of_width::<2, NV>(packed(), c),
                     _ => corner.tile_of_width::<1, NV>(packed(), c),
