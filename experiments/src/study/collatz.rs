@@ -308,13 +308,7 @@ fn others(scale: Scale) -> Vec<Line> {
     for (op, bases) in MAPS {
         for base in bases {
             let changes = format!("task.op={op} task.base={base} {stop}");
-            lines.push(line(
-                &format!("map-{op}-{base}").replacen("map-", "op-", 1),
-                "C12",
-                changes,
-                [1, 2, 3],
-                OPEN,
-            ));
+            lines.push(line(&format!("op-{op}-{base}"), "C12", changes, [1, 2, 3], OPEN));
         }
     }
     lines.push(line("twice", "C12", format!("task.iterations=2 {stop}"), [1, 2, 3], OPEN));
