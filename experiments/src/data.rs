@@ -177,6 +177,7 @@ impl Data {
 mod tests {
     use super::*;
     use crate::presets::preset;
+    use std::collections::HashSet;
 
     fn config(changes: &[(&str, &str)]) -> Config {
         let changes: Vec<_> = changes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -229,5 +230,22 @@ mod tests {
         let mut rows = vec![0; 512];
         data.batches(&config).fill(3, &mut rows);
         assert!(rows.iter().all(|row| data.split.train.contains(row)));
+    }
+
+    #[test]
+    fn what_others_make_way_for_is_never_tested() {
+        let changes = [("task.train", "300"), ("task.renew", "5"), ("spectral.probe", "256")];
+        let config = config(&changes);
+        let data = Data::new(&config);
+        let mut batches = data.batches(&config);
+        let (mut rows, mut drawn) = (vec![0; 512], HashSet::new());
+        for step in 0..100 {
+            batches.fill(step, &mut rows);
+            assert!(step >= 5 || rows.iter().all(|row| data.split.train.contains(row)));
+            drawn.extend(rows.iter().copied());
+        }
+        // Nearly all of the 5,000 others, and none of the 5,000 that are tested.
+        assert!(drawn.len() > 4_900, "{}", drawn.len());
+        assert!(data.split.test.iter().all(|row| !drawn.contains(row)));
     }
 }

@@ -308,13 +308,7 @@ fn others(scale: Scale) -> Vec<Line> {
     for (op, bases) in MAPS {
         for base in bases {
             let changes = format!("task.op={op} task.base={base} {stop}");
-            lines.push(line(
-                &format!("map-{op}-{base}").replacen("map-", "op-", 1),
-                "C12",
-                changes,
-                [1, 2, 3],
-                OPEN,
-            ));
+            lines.push(line(&format!("op-{op}-{base}"), "C12", changes, [1, 2, 3], OPEN));
         }
     }
     lines.push(line("twice", "C12", format!("task.iterations=2 {stop}"), [1, 2, 3], OPEN));
@@ -444,6 +438,54 @@ mod tests {
                         && taken.step < donor.steps
                         && donor.checkpoint.keep == 0;
                     assert!(early || taken.step == donor.steps, "{}: {taken}", run.label());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_takes_redraws_and_freezes_what_its_name_says() {
+        for (scale, regime) in Scale::ALL.into_iter().flat_map(|s| REGIMES.map(|r| (s, r))) {
+            let (end, early) = (regime.steps[scale as usize], regime.early(scale));
+            let encoder = |step| format!("encoder@{step}");
+            let decoder = |step| format!("decoder@{step} unembed@{step}");
+            let (e, d) = (encoder(end), "decoder unembed".to_owned());
+            let again = "decoder=101 unembed=101";
+            let mut expected = vec![
+                ("joint", String::new(), "", String::new()),
+                ("encoder", e.clone(), "", String::new()),
+                ("decoder", decoder(end), "", String::new()),
+                ("decoder-frozen", String::new(), "", d),
+                ("rewound", format!("{} {e}", decoder(early[0])), "", "encoder".into()),
+                ("fresh", e.clone(), "", "encoder".into()),
+                ("fresh-again", e, again, "encoder".into()),
+                ("untrained", String::new(), "", "encoder".into()),
+            ];
+            let names = ["early-0", "early-1", "early-2", "early-3"];
+            let frozen = |(name, step)| (name, encoder(step), "", "encoder".to_owned());
+            expected.extend(names.into_iter().zip(early).map(frozen));
+            let plan = plan(&groups(scale)).unwrap();
+            for (what, taken, redrawn, frozen) in expected {
+                let mut of_group =
+                    plan.iter().filter(|run| run.group == regime.group(what)).peekable();
+                assert!(of_group.peek().is_some(), "{what}");
+                for run in of_group {
+                    let intervene = run.config.intervene.iter();
+                    let parts = intervene.clone().flat_map(|i| &i.transplant).flatten();
+                    let parts: Vec<String> =
+                        parts.map(|(part, donor)| format!("{part}@{}", donor.step)).collect();
+                    // Parts come in the order of their names.
+                    let mut taken: Vec<&str> = taken.split_whitespace().collect();
+                    taken.sort_unstable();
+                    assert_eq!(parts, taken, "{}", run.label());
+                    let parts = intervene.flat_map(|i| &i.redraw).flatten();
+                    let parts: Vec<String> = parts.map(|(p, seed)| format!("{p}={seed}")).collect();
+                    assert_eq!(parts.join(" "), redrawn, "{}", run.label());
+                    assert_eq!(run.config.frozen().join(" "), frozen, "{}", run.label());
+                    // Its donor is the joint run of its seed.
+                    let donor = run.needs.map(|place| (plan[place].group, plan[place].config.seed));
+                    let joint = (&*regime.group("joint"), run.config.seed);
+                    assert!(donor.is_none_or(|donor| donor == joint), "{}", run.label());
                 }
             }
         }
