@@ -28,12 +28,21 @@ impl Erasure {
         Erasure { basis: orthonormal(probe.directions(), mean.len()), mean }
     }
 
-    /// Of k random directions, uniform on the sphere and orthogonal. The first k directions that one generator
-    /// gives span what they span for a larger k.
-    pub fn random(k: usize, mean: &[f64], rng: &mut impl Rng) -> Erasure {
-        let mut normal = || -> f64 { StandardNormal.sample(rng) };
-        let draws = (0..k * mean.len()).map(|_| normal()).collect();
-        Erasure { basis: orthonormal(draws, mean.len()), mean: mean.to_vec() }
+    /// Of k random directions that are drawn as `rows`, (rows, d), vary about the mean, and made orthogonal: a
+    /// direction is Σ g·(h − mean) with g normal, so that its covariance is that of the rows. (A direction that
+    /// is uniform on the sphere hardly matters to states that keep to a few of its dimensions.)
+    pub fn random(k: usize, mean: &[f64], rows: &[f32], rng: &mut impl Rng) -> Erasure {
+        let d = mean.len();
+        let mut draws = vec![0.0; k * d];
+        for to in draws.chunks_exact_mut(d) {
+            for row in rows.chunks_exact(d) {
+                let g: f64 = StandardNormal.sample(rng);
+                for ((to, &h), m) in to.iter_mut().zip(row).zip(mean) {
+                    *to += g * (f64::from(h) - m);
+                }
+            }
+        }
+        Erasure { basis: orthonormal(draws, d), mean: mean.to_vec() }
     }
 
     /// k, the number of directions.
@@ -201,7 +210,12 @@ mod tests {
     #[test]
     fn random_directions_are_orthonormal_and_follow_from_the_seed() {
         let (d, mean) = (16, vec![0.0; 16]);
-        let draw = |k, seed, draw| Erasure::random(k, &mean, &mut Seed(seed).stream("erase", draw));
+        let mut rng = Seed(9).stream("test", 0);
+        let rows: Vec<f32> = (0..2000 * d)
+            .map(|_| Distribution::<f64>::sample(&StandardNormal, &mut rng) as f32)
+            .collect();
+        let draw =
+            |k, seed, draw| Erasure::random(k, &mean, &rows, &mut Seed(seed).stream("erase", draw));
         for k in [1, 5, 16] {
             let erasure = draw(k, 0, 0);
             assert_eq!(erasure.rank(), k);
@@ -212,14 +226,16 @@ mod tests {
         // No more than there are.
         assert_eq!(draw(20, 0, 0).rank(), 16);
         // One of five is in the span of all five, and a mean of 0 leaves its share of the length: 1 − 5/16.
-        let mut rng = Seed(9).stream("test", 0);
-        let rows: Vec<f32> = (0..2000 * d)
-            .map(|_| Distribution::<f64>::sample(&StandardNormal, &mut rng) as f32)
-            .collect();
         let mut left = vec![0.0; rows.len()];
         draw(5, 0, 0).apply(&rows, &mut left);
         let square = |x: &[f32]| x.iter().map(|x| f64::from(x * x)).sum::<f64>();
         let share = square(&left) / square(&rows);
         assert!((share - 11.0 / 16.0).abs() < 0.01, "{share}");
+        // Rows of one direction give that direction, and there is no second.
+        let along: Vec<f32> =
+            [3.0, 5.0, -1.0].iter().flat_map(|x| [1.0 + 0.6 * x, 0.8 * x]).collect();
+        let one = Erasure::random(2, &[1.0, 0.0], &along, &mut rng);
+        assert_eq!(one.rank(), 1);
+        assert!((one.basis()[0].abs() - 0.6).abs() < 1e-6, "{:?}", one.basis());
     }
 }

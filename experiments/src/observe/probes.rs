@@ -7,7 +7,8 @@
 //! erase/none                 share of the rows whose target the model writes exactly
 //! erase/<target>             the same with the target's directions taken out of every token that the decoder
 //!                            reads (erasure.rs): those of the probe on the encoder's output
-//! erase/random/<target>      the mean over five draws of as many random directions
+//! erase/random/<target>      the mean over five draws of as many random directions, drawn as the pooled
+//!                            output varies
 //! attention/<block>/<head>/last    share of the first query's cross-attention, BOS's, on the last source
 //!                                  token: the mean over the rows
 //! ```
@@ -245,7 +246,8 @@ impl Probes {
             let of_random = *random.entry(k).or_insert_with(|| {
                 let exact = (0..DRAWS).map(|draw| {
                     let rng = &mut self.seed.stream("probe/erase", draw);
-                    let erasure = Erasure::random(k, erasure.mean(), rng);
+                    let states = &self.hooks[self.output].features;
+                    let erasure = Erasure::random(k, erasure.mean(), states, rng);
                     self.exact_without(&erasure, pairs, rows, memory)
                 });
                 share(exact.sum()) / DRAWS as f64

@@ -42,6 +42,10 @@ pub struct Regime {
     smoke: &'static str,
     /// Steps at each scale.
     steps: [u64; 3],
+    /// Steps between probes at each scale.
+    probe: [u64; 3],
+    /// Changes of all its runs.
+    changes: &'static str,
     /// The checkpoints of a joint run at which encoders are taken early, at each scale; the first is where a
     /// decoder is rewound to.
     early: [[u64; 4]; 3],
@@ -65,7 +69,10 @@ pub const REGIMES: [Regime; 2] = [
         name: "open",
         preset: "collatz-1x1",
         smoke: "",
-        steps: [240, 4_000, 20_000],
+        steps: [240, 2_000, 20_000],
+        probe: [120, 100, 500],
+        // A hundred steps are half of what is to be told apart here.
+        changes: "eval.every=20",
         early: [[40, 80, 120, 160], [100, 200, 500, 1_000], [500, 1_000, 2_000, 5_000]],
     },
     Regime {
@@ -73,6 +80,8 @@ pub const REGIMES: [Regime; 2] = [
         preset: "collatz-plateau",
         smoke: "task.train=100 task.renew=60 spectral.probe=64",
         steps: [240, 15_000, 20_000],
+        probe: [120, 500, 500],
+        changes: "",
         early: [[40, 80, 120, 160], [500, 2_000, 4_000, 6_000], [500, 2_000, 4_000, 10_000]],
     },
 ];
@@ -177,7 +186,11 @@ fn in_regime(regime: &Regime, scale: Scale) -> Vec<Line> {
         preset: regime.preset,
         intervention,
         needs: if changes.contains("{donor}") { vec![joint.clone()] } else { Vec::new() },
-        changes: format!("{} {changes}", if scale == Scale::Smoke { regime.smoke } else { "" }),
+        changes: format!(
+            "{} {} {changes}",
+            if scale == Scale::Smoke { regime.smoke } else { "" },
+            regime.changes
+        ),
         seeds,
         steps,
     };
@@ -192,13 +205,20 @@ fn in_regime(regime: &Regime, scale: Scale) -> Vec<Line> {
     let all = "C1 C2 C3 C4 C5 C6 C14 C16";
     // All early steps are multiples of the first.
     let probed = format!(
-        "{PROBE} probe.every={{probe}} probe.rows={{rows}} checkpoint.every={} checkpoint.keep=0",
-        early[0]
+        "{PROBE} probe.every={} probe.rows={{rows}} checkpoint.every={} checkpoint.keep=0",
+        regime.probe[scale as usize], early[0]
     );
-    let fresh = "intervene.redraw.decoder=101 intervene.redraw.unembed=101";
+    let another = "intervene.redraw.decoder={redraw} intervene.redraw.unembed={redraw}";
     let mut lines = vec![
         line("joint", all, "none", probed, three()),
         line("encoder", "C3", "transplant", encoder(end), three()),
+        line(
+            "encoder-again",
+            "C3",
+            "transplant+redraw",
+            format!("{} {another}", encoder(end)),
+            three(),
+        ),
         line("decoder", "C4", "transplant", decoder(end), three()),
         line(
             "decoder-frozen",
@@ -219,7 +239,7 @@ fn in_regime(regime: &Regime, scale: Scale) -> Vec<Line> {
             "fresh-again",
             "C5",
             "transplant+redraw+freeze",
-            format!("{} {fresh} {frozen}", encoder(end)),
+            format!("{} {another} {frozen}", encoder(end)),
             three(),
         ),
         line("untrained", "C6", "freeze", frozen.to_owned(), three()),
@@ -269,6 +289,7 @@ fn others(scale: Scale) -> Vec<Line> {
         steps,
     };
     let end = OPEN[scale as usize];
+    let [open, waits] = &REGIMES;
     let binary = [240, 10_000, 40_000];
     let stop = "stop.past_grok=500";
     let mut lines = vec![line("binary", "C8 C9", "task.base=2".to_owned(), [3, 3, 6], binary)];
@@ -287,23 +308,27 @@ fn others(scale: Scale) -> Vec<Line> {
             ..line(name, "C9", changes, [2, 2, 3], binary)
         });
     }
-    for sampler in ["log_uniform", "residue_stratified", "carry_stratified", "short_carry"] {
+    for sampler in
+        ["uniform", "log_uniform", "residue_stratified", "carry_stratified", "short_carry"]
+    {
         let name = format!("sampler-{}", sampler.replace('_', "-"));
-        lines.push(line(&name, "C10", format!("task.sampler={sampler}"), [1, 2, 3], OPEN));
+        // Uniform ones are what other claims compare with, too.
+        let claims = if sampler == "uniform" { "C10 C13 C15" } else { "C10" };
+        lines.push(line(&name, claims, format!("task.sampler={sampler}"), [1, 2, 3], OPEN));
     }
     for (d, layers) in SIZES {
         let changes = format!(
-            "model.d_model={{width:{d}}} model.d_mlp={{width:{}}} model.encoder_layers={layers} \
-             model.decoder_layers={layers} {stop}",
+            "{} model.d_model={{width:{d}}} model.d_mlp={{width:{}}} model.encoder_layers={layers} \
+             model.decoder_layers={layers}",
+            if scale == Scale::Smoke { waits.smoke } else { "" },
             4 * d
         );
-        lines.push(line(
-            &format!("size-{d}-{layers}"),
-            "C11",
-            changes,
-            [1, 1, 3],
-            [120, 2_000, 10_000],
-        ));
+        // Beyond the first renewal, every 2,500 steps, by half of the shortest plateau.
+        let steps = [120, 3_200, 20_000];
+        lines.push(Line {
+            preset: waits.preset,
+            ..line(&format!("size-{d}-{layers}"), "C11", changes, [1, 1, 3], steps)
+        });
     }
     for (op, bases) in MAPS {
         for base in bases {
@@ -313,17 +338,17 @@ fn others(scale: Scale) -> Vec<Line> {
     }
     lines.push(line("twice", "C12", format!("task.iterations=2 {stop}"), [1, 2, 3], OPEN));
     lines.push(Line { preset: "gcd-1x1", ..line("gcd", "C13", String::new(), [1, 2, 3], OPEN) });
-    let encoder = format!("intervene.transplant.encoder={{donor}}@{end}");
+    let encoder = |end| format!("intervene.transplant.encoder={{donor}}@{end}");
     lines.push(Line {
         preset: "gcd-1x1",
         intervention: "transplant",
         needs: vec!["joint-open".to_owned()],
-        ..line("gcd-from-collatz", "C13", encoder.clone(), [1, 2, 3], OPEN)
+        ..line("gcd-from-collatz", "C13", encoder(open.steps[scale as usize]), [1, 2, 3], OPEN)
     });
     lines.push(Line {
         intervention: "transplant",
         needs: vec!["gcd".to_owned()],
-        ..line("collatz-from-gcd", "C13", encoder, [1, 2, 3], OPEN)
+        ..line("collatz-from-gcd", "C13", encoder(end), [1, 2, 3], OPEN)
     });
     for layers in [2, 12] {
         let changes = format!(
@@ -372,7 +397,6 @@ fn groups(scale: Scale) -> Vec<Group> {
             .replace("{renew}", if small { "60" } else { "4000" })
             .replace("{fixed}", if small { "100" } else { "1000" })
             .replace("{warmup}", if small { "60" } else { "4000" })
-            .replace("{probe}", if small { "120" } else { "500" })
             .replace("{rows}", if small { "200" } else { "2000" });
         let changes = [64, 128, 256, 512, 1024, 2048].iter().fold(changes, |text, width| {
             let to = if small { width / 8 } else { *width };
@@ -450,10 +474,11 @@ mod tests {
             let encoder = |step| format!("encoder@{step}");
             let decoder = |step| format!("decoder@{step} unembed@{step}");
             let (e, d) = (encoder(end), "decoder unembed".to_owned());
-            let again = "decoder=101 unembed=101";
+            let again = "decoder={} unembed={}"; // another decoder for every run
             let mut expected = vec![
                 ("joint", String::new(), "", String::new()),
                 ("encoder", e.clone(), "", String::new()),
+                ("encoder-again", e.clone(), again, String::new()),
                 ("decoder", decoder(end), "", String::new()),
                 ("decoder-frozen", String::new(), "", d),
                 ("rewound", format!("{} {e}", decoder(early[0])), "", "encoder".into()),
@@ -480,6 +505,7 @@ mod tests {
                     assert_eq!(parts, taken, "{}", run.label());
                     let parts = intervene.flat_map(|i| &i.redraw).flatten();
                     let parts: Vec<String> = parts.map(|(p, seed)| format!("{p}={seed}")).collect();
+                    let redrawn = redrawn.replace("{}", &(101 + run.config.seed).to_string());
                     assert_eq!(parts.join(" "), redrawn, "{}", run.label());
                     assert_eq!(run.config.frozen().join(" "), frozen, "{}", run.label());
                     // Its donor is the joint run of its seed.
@@ -499,7 +525,9 @@ mod tests {
             group.seeds.end - group.seeds.start
         };
         for regime in REGIMES {
-            for what in ["joint", "encoder", "decoder", "rewound", "fresh", "early-0", "early-3"] {
+            for what in
+                ["joint", "encoder-again", "decoder", "rewound", "fresh", "early-0", "early-3"]
+            {
                 assert_eq!(seeds(&regime.group(what)), 3, "{what}");
             }
         }

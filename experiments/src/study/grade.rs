@@ -12,7 +12,7 @@ use crate::run::write_whole;
 use crate::stats::{BOOTSTRAP, Estimate, clopper_pearson, mean};
 use anyhow::Result;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Fewer seeds than this say nothing about a claim.
 pub const FEWEST: usize = 3;
@@ -292,6 +292,11 @@ pub fn controls(
 /// The mean with its bootstrap interval.
 pub fn mean_of(values: &[f64]) -> Option<Estimate> {
     BOOTSTRAP.percentile(values, mean)
+}
+
+/// How many different seeds runs have.
+pub fn seeds_of<'a>(runs: impl IntoIterator<Item = &'a Record>) -> usize {
+    runs.into_iter().map(|record| record.row.seed).collect::<BTreeSet<_>>().len()
 }
 
 /// Whether an interval lies wholly above `x`; false without an interval.

@@ -53,7 +53,8 @@ pub struct Group {
     /// One run each.
     pub seeds: Range<u64>,
     /// Groups whose run of the same seed must come first: these runs read its trajectory or its checkpoints.
-    /// In a change `{donor}` stands for that run's `<experiment>/<config hash>`.
+    /// In a change `{donor}` stands for that run's `<experiment>/<config hash>`, and `{redraw}` for a seed that
+    /// is no run's, 101 and the run's own.
     pub needs: Vec<&'static str>,
 }
 
@@ -164,6 +165,10 @@ pub fn plan(groups: &[Group]) -> Result<Vec<Planned>> {
             if at.is_none() && !group.needs.is_empty() {
                 let (needs, seed) = (group.needs.join(" or "), wanted.seed);
                 bail!("group {}: no run of {needs} with seed {seed} comes first", group.name);
+            }
+            let redraw = (101 + wanted.seed).to_string();
+            for (_, value) in &mut wanted.changes {
+                *value = value.replace("{redraw}", &redraw);
             }
             if let Some(donor) = at.map(|at: usize| &plan[at]) {
                 let donor = format!("{}/{}", donor.config.name, donor.hash);
