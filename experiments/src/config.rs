@@ -160,6 +160,28 @@ impl TaskConfig {
         }
     }
 
+    /// Where two tasks of one kind divide their examples unlike by the same seed: the first such key, with both
+    /// values. Tasks of different kinds share no examples.
+    pub fn splits_unlike(&self, other: &TaskConfig) -> Option<(&'static str, [String; 2])> {
+        let split = |task: &TaskConfig| match task {
+            TaskConfig::Modular(ModularConfig { p: size, train_fraction, .. }) => {
+                [("task.p", size.to_string()), ("task.train_fraction", train_fraction.to_string())]
+            }
+            TaskConfig::Permutation(PermutationConfig { n: size, train_fraction, .. }) => {
+                [("task.n", size.to_string()), ("task.train_fraction", train_fraction.to_string())]
+            }
+            TaskConfig::Collatz(CollatzConfig { max, test, .. })
+            | TaskConfig::Gcd(GcdConfig { max, test, .. }) => {
+                [("task.max", max.to_string()), ("task.test", test.to_string())]
+            }
+        };
+        if std::mem::discriminant(self) != std::mem::discriminant(other) {
+            return None;
+        }
+        let pairs = split(self).into_iter().zip(split(other));
+        pairs.map(|((key, a), (_, b))| (key, [a, b])).find(|(_, [a, b])| a != b)
+    }
+
     /// Of a task of sequences: how many are tested, and what is trained on. None if it has pairs.
     pub fn sequence_split(&self) -> Option<(usize, TrainSet)> {
         match self {

@@ -163,6 +163,8 @@ fn what_cannot_be_taken_up_is_said_in_a_sentence_and_leaves_no_folder() {
     run(&plain, &runs, None).unwrap();
     let other = config(&[("task.base", "10")]);
     run(&other, &runs, None).unwrap();
+    let fewer = config(&[("task.test", "100")]);
+    run(&fewer, &runs, None).unwrap();
     let pairs = "smoke";
     let steps = ("steps".to_owned(), "20".to_owned());
     let of_pairs = Config::from_toml_with(preset(pairs).unwrap(), pairs, &[steps]).unwrap();
@@ -190,6 +192,11 @@ fn what_cannot_be_taken_up_is_said_in_a_sentence_and_leaves_no_folder() {
             "transplant.encodr",
             of("collatz-smoke", &hash, 20),
             "no parameter of this model begins with \"encodr\"; expected decoder, encoder, unembed",
+        ),
+        (
+            "transplant.encoder",
+            of("collatz-smoke", &fewer.hash(), 20),
+            "the donor's run has task.test = 100, and this one 400: it has learnt from examples that are tested",
         ),
         ("redraw.embed", "3".into(), "no parameter of this model begins with \"embed\""),
         (

@@ -15,6 +15,7 @@ use crate::config::intervene::{Donor, in_part};
 use crate::config::{Config, ModelConfig};
 use crate::data::Model;
 use crate::run::checkpoint::{self, Checkpoint};
+use crate::run::folder::read_config;
 use crate::seed::Seed;
 use crate::tasks::sequences::Sequences;
 use anyhow::{Context, Result, bail};
@@ -77,7 +78,7 @@ impl Donors {
     pub fn find(config: &Config, runs: &Path) -> Result<Donors> {
         let transplant = config.intervene.iter().flat_map(|i| &i.transplant).flatten();
         let read = |(part, donor): (&String, &Donor)| {
-            let checkpoint = find(donor, config.seed, runs)
+            let checkpoint = find(donor, config, runs)
                 .with_context(|| format!("intervene.transplant.{part} = {donor}"))?;
             Ok((part.clone(), donor.clone(), checkpoint))
         };
@@ -143,13 +144,21 @@ fn no_part<'a>(part: &str, names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// The checkpoint of a donor, below `runs`.
-fn find(donor: &Donor, seed: u64, runs: &Path) -> Result<Checkpoint> {
+fn find(donor: &Donor, config: &Config, runs: &Path) -> Result<Checkpoint> {
+    let seed = config.seed;
     let folder = donor.folder(runs, seed);
     if !folder.exists() {
         bail!(
             "the donor's run is missing, {}; make it first (the seed is that of this run: another seed's \
              has learnt from examples that are tested here)",
             folder.display()
+        );
+    }
+    let theirs = read_config(&folder)?;
+    if let Some((key, [there, here])) = theirs.task.splits_unlike(&config.task) {
+        bail!(
+            "the donor's run has {key} = {there}, and this one {here}: it has learnt from examples that are \
+             tested here"
         );
     }
     let run = format!("{}-s{seed}", donor.hash);
