@@ -6,8 +6,9 @@
 //! than cores: there they would only be in each other's way.)
 //!
 //! Where there are as many threads as cores, each has a core of its own. A scheduler that finds threads
-//! that change every few microseconds may leave two of them on one core while another is idle, for as long as
-//! the process lives: of twelve processes, three took twice as long for every step (Linux 6.18, two cores).
+//! that change every few microseconds may leave two of them on one core while another is idle, or move them about, for
+//! as long as the process lives: of 24 processes, eight took half as long again for every step, or twice as long
+//! (Linux 6.18, two cores).
 
 use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder, Yield};

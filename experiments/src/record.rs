@@ -250,7 +250,7 @@ columns! {
         pub donors: String,
         /// Which parts did not learn, with `;` between.
         pub frozen: String,
-        /// Train accuracy at the last evaluation.
+        /// Train accuracy at the last evaluation; on what, see [`Evaluation::train_acc`].
         pub train_acc_final: Option<f64>,
         /// Test accuracy at the last evaluation.
         pub acc_final: Option<f64>,
@@ -272,7 +272,8 @@ columns! {
         pub step: u64,
         /// Mean loss on all training pairs.
         pub train_loss: Option<f64>,
-        /// Accuracy on all training pairs.
+        /// Accuracy on all training pairs; of sequences, on a thousand of them at most, and on the first set where it is
+        /// renewed.
         pub train_acc: Option<f64>,
         /// Mean loss on all test pairs.
         pub test_loss: Option<f64>,

@@ -140,19 +140,6 @@ pub fn majority(labels: &[u32], given: &[u32], seed: Seed) -> Share {
     share
 }
 
-/// The labels in a random order (stream "probe/labels"), within each value of `given`.
-pub fn shuffled(labels: &[u32], given: &[u32], seed: Seed) -> Vec<u32> {
-    assert_eq!(given.len(), labels.len(), "a given value a label");
-    let mut out = labels.to_vec();
-    for value in given.iter().copied().collect::<std::collections::BTreeSet<_>>() {
-        let places: Vec<usize> = (0..given.len()).filter(|&i| given[i] == value).collect();
-        let mut within: Vec<u32> = places.iter().map(|&i| labels[i]).collect();
-        shuffle(&mut seed.stream("probe/labels", value.into()), &mut within);
-        places.iter().zip(within).for_each(|(&i, label)| out[i] = label);
-    }
-    out
-}
-
 /// Row numbers that are fitted and held out, for each value of `given`: one seeded shuffle (stream
 /// "probe") of all rows, of which the first fifth, rounded up, is held out.
 fn strata(given: &[u32], rows: usize, seed: Seed) -> Vec<(Vec<usize>, Vec<usize>)> {
@@ -580,6 +567,19 @@ mod tests {
     use crate::config::probe::Target;
     use rand::Rng;
     use rand_distr::{Distribution, StandardNormal};
+
+    /// The labels in a random order (stream "probe/labels"), within each value of `given`.
+    fn shuffled(labels: &[u32], given: &[u32], seed: Seed) -> Vec<u32> {
+        assert_eq!(given.len(), labels.len(), "a given value a label");
+        let mut out = labels.to_vec();
+        for value in given.iter().copied().collect::<std::collections::BTreeSet<_>>() {
+            let places: Vec<usize> = (0..given.len()).filter(|&i| given[i] == value).collect();
+            let mut within: Vec<u32> = places.iter().map(|&i| labels[i]).collect();
+            shuffle(&mut seed.stream("probe/labels", value.into()), &mut within);
+            places.iter().zip(within).for_each(|(&i, label)| out[i] = label);
+        }
+        out
+    }
 
     fn normal(rng: &mut impl Rng, count: usize) -> Vec<f32> {
         (0..count).map(|_| Distribution::<f64>::sample(&StandardNormal, rng) as f32).collect()

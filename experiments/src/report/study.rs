@@ -125,9 +125,14 @@ fn story(page: &Page) -> String {
     let plural = |n: usize, what: &str| {
         format!("{} {what}{}", whole(n as u64), if n == 1 { "" } else { "s" })
     };
+    let undecided =
+        match page.graded.iter().filter(|claim| claim.verdict == Verdict::NotTestable).count() {
+            0 => String::new(),
+            n => format!(", {n} of them without the runs that would decide"),
+        };
     let grokked = page.rows.iter().filter(|row| row.t_grok.is_some()).count();
     format!(
-        "{}, graded by {} in {}, at {} scale. {} of the runs grokked.{}",
+        "{}{undecided}, graded by {} in {}, at {} scale. {} of the runs grokked.{}",
         plural(page.graded.len(), "claim"),
         plural(page.rows.len(), "run"),
         plural(by_group(page.rows).len(), "group"),
