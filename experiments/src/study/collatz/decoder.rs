@@ -138,8 +138,10 @@ pub(super) fn encoder(evidence: &Evidence) -> Finding {
 pub(super) fn decoder(evidence: &Evidence) -> Finding {
     let of = REGIMES.map(|regime| paired(evidence, &regime, "decoder"));
     let frozen = REGIMES.map(|regime| paired(evidence, &regime, "decoder-frozen"));
-    if of.iter().any(|pairs| pairs.len() < FEWEST) {
-        return Finding::not_testable("needs three runs with a trained decoder in either regime");
+    if of.iter().chain(&frozen).any(|pairs| pairs.len() < FEWEST) {
+        return Finding::not_testable(
+            "needs three runs with a trained decoder in either regime, and with one that is frozen untrained",
+        );
     }
     let hurts: Vec<bool> = of.iter().map(|pairs| below(gain(pairs), -0.1)).collect();
     let words = |of: &[Vec<(&Record, &Record)>; 2]| {

@@ -7,7 +7,7 @@ use crate::record::Record;
 use crate::stats::{BOOTSTRAP, Estimate, mean, spearman};
 use crate::study::draw::{STEPS, curves, dots, over_steps};
 use crate::study::grade::{
-    Evidence, FEWEST, Figure, Finding, above, below, mean_of, seeds_of, show,
+    Evidence, FEWEST, Figure, Finding, Mark, Series, above, below, mean_of, seeds_of, show,
 };
 
 /// Exact match at step 500,000 in each of [`BASES`], as the paper prints it.
@@ -34,6 +34,18 @@ fn accuracy(evidence: &Evidence, title: &str, groups: &[&str]) -> Figure {
     let series =
         groups.iter().flat_map(|name| curves(&evidence.groups(&[name]), name, |e| e.test_acc));
     over_steps(title, "test accuracy", series.collect())
+}
+
+/// The paper's figures, left of ours.
+fn paper<const N: usize>(values: [f64; N], names: [&str; N]) -> Vec<Series> {
+    let dot = |(i, (value, name)): (usize, (f64, &str))| Series {
+        name: "paper".to_owned(),
+        mark: Mark::Dots,
+        points: vec![[i as f64 - 0.2, value]],
+        ends: Vec::new(),
+        label: format!("paper, {name}"),
+    };
+    values.into_iter().zip(names).enumerate().map(dot).collect()
 }
 
 /// C7.
@@ -75,16 +87,9 @@ pub(super) fn base(evidence: &Evidence) -> Finding {
             series.extend(dots(label, &of(name, base), i as f64 + shift, |r| r.row.acc_final));
         }
     }
-    let paper = (0..BASES.len()).map(|i| crate::study::grade::Series {
-        name: "paper".to_owned(),
-        mark: crate::study::grade::Mark::Dots,
-        points: vec![[i as f64 - 0.2, PAPER[i]]],
-        ends: Vec::new(),
-        label: format!("paper, base {}", BASES[i]),
-    });
-    series.extend(paper);
     const NAMES: [&str; 15] =
         ["2", "3", "4", "6", "8", "9", "10", "12", "16", "18", "24", "27", "32", "36", "48"];
+    series.extend(paper(PAPER, NAMES));
     Finding {
         measured: format!(
             "rank correlation with the paper's row {}; from {low:.3} to {high:.3}; {}",
@@ -288,14 +293,8 @@ pub(super) fn sizes(evidence: &Evidence) -> Finding {
     let mut series = Vec::new();
     for (i, &size) in SIZES.iter().enumerate() {
         series.extend(dots("here", &of(size), i as f64, |r| r.row.acc_final));
-        series.push(crate::study::grade::Series {
-            name: "paper".to_owned(),
-            mark: crate::study::grade::Mark::Dots,
-            points: vec![[i as f64 - 0.2, PAPER[i]]],
-            ends: Vec::new(),
-            label: format!("paper, {}", NAMES[i]),
-        });
     }
+    series.extend(paper(PAPER, NAMES));
     Finding {
         measured: format!(
             "{}; spread {:.3} (the paper's .115); {waits} of {} wait on a plateau and jump",
