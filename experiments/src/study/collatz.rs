@@ -221,6 +221,13 @@ fn in_regime(regime: &Regime, scale: Scale) -> Vec<Line> {
         ),
         line("decoder", "C4", "transplant", decoder(end), three()),
         line(
+            "decoder-again",
+            "C4",
+            "transplant+redraw",
+            format!("{} intervene.redraw.encoder={{redraw}}", decoder(end)),
+            three(),
+        ),
+        line(
             "decoder-frozen",
             "C4",
             "freeze",
@@ -480,6 +487,7 @@ mod tests {
                 ("encoder", e.clone(), "", String::new()),
                 ("encoder-again", e.clone(), again, String::new()),
                 ("decoder", decoder(end), "", String::new()),
+                ("decoder-again", decoder(end), "encoder={}", String::new()),
                 ("decoder-frozen", String::new(), "", d),
                 ("rewound", format!("{} {e}", decoder(early[0])), "", "encoder".into()),
                 ("fresh", e.clone(), "", "encoder".into()),
@@ -525,9 +533,15 @@ mod tests {
             group.seeds.end - group.seeds.start
         };
         for regime in REGIMES {
-            for what in
-                ["joint", "encoder-again", "decoder", "rewound", "fresh", "early-0", "early-3"]
-            {
+            for what in [
+                "joint",
+                "encoder-again",
+                "decoder-again",
+                "rewound",
+                "fresh",
+                "early-0",
+                "early-3",
+            ] {
                 assert_eq!(seeds(&regime.group(what)), 3, "{what}");
             }
         }

@@ -80,7 +80,8 @@ pub const CLAIMS: [Claim; 17] = [
         claim: "A trained decoder hurts.",
         paper: "final accuracy .267, .427, .312 with it",
         rule: "Final accuracy less that of the joint run of the seed: below −.1 with its interval, in either regime. The \
-               control is an untrained decoder that does not learn.",
+               encoder is another than the one with which the decoder was trained (amended when runs had been seen: it was \
+               that one, at its first weights). The controls are that one, and an untrained decoder that does not learn.",
         grade: decoder::decoder,
     },
     Claim {

@@ -136,7 +136,8 @@ pub(super) fn encoder(evidence: &Evidence) -> Finding {
 
 /// C4.
 pub(super) fn decoder(evidence: &Evidence) -> Finding {
-    let of = REGIMES.map(|regime| paired(evidence, &regime, "decoder"));
+    let of = REGIMES.map(|regime| paired(evidence, &regime, "decoder-again"));
+    let own = REGIMES.map(|regime| paired(evidence, &regime, "decoder"));
     let frozen = REGIMES.map(|regime| paired(evidence, &regime, "decoder-frozen"));
     if of.iter().chain(&frozen).any(|pairs| pairs.len() < FEWEST) {
         return Finding::not_testable(
@@ -160,7 +161,12 @@ pub(super) fn decoder(evidence: &Evidence) -> Finding {
         measured: words(&of),
         estimate: gain(&of[1]),
         seeds: of[1].len(),
-        controls: format!("an untrained decoder that does not learn: {}", words(&frozen)),
+        controls: format!(
+            "a trained decoder over the encoder that it grew up with, at its first weights: {}; an untrained decoder that \
+             does not learn: {}",
+            words(&own),
+            words(&frozen)
+        ),
         verdict: verdict(&hurts),
         why: match hurts.iter().filter(|hurts| **hurts).count() {
             2 => "In both regimes it ends more than .1 below scratch.".to_owned(),
@@ -171,7 +177,8 @@ pub(super) fn decoder(evidence: &Evidence) -> Finding {
             .iter()
             .map(|r| {
                 let groups = [
-                    ("decoder", "trained decoder"),
+                    ("decoder-again", "trained decoder, another encoder"),
+                    ("decoder", "trained decoder, its encoder's first weights"),
                     ("decoder-frozen", "untrained, frozen decoder"),
                 ];
                 accuracy(evidence, r, "A trained decoder over a fresh encoder", &groups)

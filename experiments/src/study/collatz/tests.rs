@@ -189,14 +189,15 @@ fn a_trained_encoder_must_be_faster_at_every_threshold() {
 #[test]
 fn a_trained_decoder_hurts_where_the_end_is_lower() {
     let control = || both("decoder-frozen", 8000, flat(0.5).fixed());
-    let with =
-        |to: f64| [joints(1000.0), control(), both("decoder", 8000, flat(to).fixed())].concat();
+    let with = |to: f64| {
+        [joints(1000.0), control(), both("decoder-again", 8000, flat(to).fixed())].concat()
+    };
     expect("C4", with(0.5), YES);
     expect("C4", with(0.95), NO);
-    let half = group(&REGIMES[1].group("decoder"), 3, 8000, flat(0.5).fixed());
-    let other = group(&REGIMES[0].group("decoder"), 3, 8000, flat(0.97).fixed());
+    let half = group(&REGIMES[1].group("decoder-again"), 3, 8000, flat(0.5).fixed());
+    let other = group(&REGIMES[0].group("decoder-again"), 3, 8000, flat(0.97).fixed());
     expect("C4", [joints(1000.0), control(), half, other].concat(), PARTLY);
-    let without = [joints(1000.0), both("decoder", 8000, flat(0.5).fixed())].concat();
+    let without = [joints(1000.0), both("decoder-again", 8000, flat(0.5).fixed())].concat();
     expect("C4", without, Verdict::NotTestable);
 }
 
@@ -453,7 +454,8 @@ fn runs_are_held_against_the_joint_run_of_their_seed() {
     let joint = |seed: u64| 0.95 - 0.3 * seed as f64;
     let runs = |what: &str| both(what, 8000, flat(0.5).fixed());
     let world = |of: &dyn Fn(u64) -> f64| {
-        [ending(runs("joint"), joint), runs("decoder-frozen"), ending(runs("decoder"), of)].concat()
+        [ending(runs("joint"), joint), runs("decoder-frozen"), ending(runs("decoder-again"), of)]
+            .concat()
     };
     expect("C4", world(&|seed| joint(seed) - 0.15), YES);
     expect("C4", world(&|seed| joint((seed + 1) % 3) - 0.15), NO);
@@ -502,8 +504,9 @@ fn a_run_that_never_arrives_counts_with_all_its_steps() {
 fn numbers_in_rules_are_those_of_their_sentences() {
     // Two worlds a number, just on either side of it.
     let flats = |what: &str, to: f64| both(what, 8000, flat(to).fixed());
-    let decoder =
-        |to: f64| [joints(1000.0), flats("decoder-frozen", 0.5), flats("decoder", to)].concat();
+    let decoder = |to: f64| {
+        [joints(1000.0), flats("decoder-frozen", 0.5), flats("decoder-again", to)].concat()
+    };
     expect("C4", decoder(0.98 - 0.11), YES);
     expect("C4", decoder(0.98 - 0.09), NO);
     let early = |to: f64| {
