@@ -255,7 +255,7 @@ fn every_reading_is_that_of_raw_activations() {
             let random = (0..5).map(|draw| {
                 let rng = &mut Seed(0).stream("probe/erase", draw);
                 let mut left = vec![0.0; memory.len()];
-                Erasure::random(k, probe.mean(), rng).apply(&memory, &mut left);
+                Erasure::random(k, probe.mean(), &features, rng).apply(&memory, &mut left);
                 world.written_exactly(&left)
             });
             let mean = random.sum::<f64>() / 5.0;

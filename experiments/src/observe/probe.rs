@@ -24,10 +24,9 @@
 //! took 761 steps without, and takes 64). The objective is convex, so a line search needs slopes only.
 //!
 //! **Controls.** That a probe reads something off a trained encoder says little alone. Beside it belong:
-//! [`majority`], the same labels without features; the same probe on an untrained encoder and on the
-//! input's embedding alone, which a caller hands in as other features; and the same features with
-//! [`shuffled`] labels, which shows how far a held-out fifth can be hit by chance. In base 8, n mod 2, 4
-//! and 8 stand in the last digit.
+//! [`majority`], the same labels without features; and the same probe on an untrained encoder and on the
+//! input's embedding alone, which a caller hands in as other features. (With shuffled labels it hits no more than
+//! chance does: a test.) In base 8, n mod 2, 4 and 8 stand in the last digit.
 
 use crate::seed::{Seed, shuffle};
 use crate::stats::Share;
