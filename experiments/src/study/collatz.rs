@@ -44,7 +44,7 @@ pub struct Regime {
     steps: [u64; 3],
     /// Steps between probes at each scale.
     probe: [u64; 3],
-    /// Changes of all its runs.
+    /// Changes at every scale.
     changes: &'static str,
     /// The checkpoints of a joint run at which encoders are taken early, at each scale; the first is where a
     /// decoder is rewound to.
@@ -55,6 +55,12 @@ impl Regime {
     /// A group's name in this regime.
     pub fn group(&self, what: &str) -> String {
         format!("{what}-{}", self.name)
+    }
+
+    /// What its runs change in the preset, at a scale.
+    fn changes(&self, scale: Scale) -> String {
+        let smoke = if scale == Scale::Smoke { self.smoke } else { "" };
+        format!("{smoke} {}", self.changes)
     }
 
     /// The steps at which a scale freezes encoders early.
@@ -186,11 +192,7 @@ fn in_regime(regime: &Regime, scale: Scale) -> Vec<Line> {
         preset: regime.preset,
         intervention,
         needs: if changes.contains("{donor}") { vec![joint.clone()] } else { Vec::new() },
-        changes: format!(
-            "{} {} {changes}",
-            if scale == Scale::Smoke { regime.smoke } else { "" },
-            regime.changes
-        ),
+        changes: format!("{} {changes}", regime.changes(scale)),
         seeds,
         steps,
     };
@@ -327,7 +329,7 @@ fn others(scale: Scale) -> Vec<Line> {
         let changes = format!(
             "{} model.d_model={{width:{d}}} model.d_mlp={{width:{}}} model.encoder_layers={layers} \
              model.decoder_layers={layers}",
-            if scale == Scale::Smoke { waits.smoke } else { "" },
+            waits.changes(scale),
             4 * d
         );
         // Beyond the first renewal, every 2,500 steps, by half of the shortest plateau.

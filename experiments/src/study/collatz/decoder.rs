@@ -66,6 +66,13 @@ const SETS: &str = "Where the training set is renewed, a donor's encoder has lea
                     One layer of either stack, 15,000 steps at most: how a decoder of six layers takes to another's encoder \
                     is not said.";
 
+/// "open: …; plateau: …".
+fn by_regime<T>(of: &[T; 2], words: impl Fn(&Regime, &T) -> String) -> String {
+    let each =
+        REGIMES.iter().zip(of).map(|(regime, x)| format!("{}: {}", regime.name, words(regime, x)));
+    each.collect::<Vec<_>>().join("; ")
+}
+
 const THRESHOLDS: [f64; 3] = [0.5, 0.7, 0.9];
 
 /// "×2.1 \[1.4, 3.0\] at .50, …", and how many arrive where not all do.
@@ -90,16 +97,10 @@ pub(super) fn encoder(evidence: &Evidence) -> Finding {
     }
     let faster: Vec<bool> =
         of.iter().flat_map(|pairs| THRESHOLDS.map(|at| above(speedup(pairs, at), 1.0))).collect();
-    let words = |of: &[Vec<(&Record, &Record)>; 2]| {
-        let words = REGIMES.iter().zip(of).map(|(regime, pairs)| {
-            format!(
-                "{}: {}; final accuracy {} over scratch",
-                regime.name,
-                speeds(pairs),
-                show(gain(pairs), 3)
-            )
-        });
-        words.collect::<Vec<_>>().join("; ")
+    let words = |of| {
+        by_regime(of, |_, pairs: &Vec<_>| {
+            format!("{}; final accuracy {} over scratch", speeds(pairs), show(gain(pairs), 3))
+        })
     };
     Finding {
         measured: words(&of),
@@ -145,17 +146,15 @@ pub(super) fn decoder(evidence: &Evidence) -> Finding {
         );
     }
     let hurts: Vec<bool> = of.iter().map(|pairs| below(gain(pairs), -0.1)).collect();
-    let words = |of: &[Vec<(&Record, &Record)>; 2]| {
-        let words = REGIMES.iter().zip(of).map(|(regime, pairs)| {
+    let words = |of| {
+        by_regime(of, |_, pairs: &Vec<_>| {
             format!(
-                "{}: final accuracy {}, {} over scratch, {}",
-                regime.name,
+                "final accuracy {}, {} over scratch, {}",
                 show(last(&runs(pairs)), 3),
                 show(gain(pairs), 3),
                 speeds(pairs)
             )
-        });
-        words.collect::<Vec<_>>().join("; ")
+        })
     };
     Finding {
         measured: words(&of),
@@ -207,14 +206,14 @@ pub(super) fn retrained(evidence: &Evidence) -> Finding {
     let faster: Vec<bool> =
         of.iter().flatten().map(|pairs| above(speedup(pairs, 0.9), 1.0)).collect();
     let held = [vec![free], faster.clone()].concat();
-    let words = REGIMES.iter().zip(&of).map(|(regime, kinds)| {
+    let measured = by_regime(&of, |_, kinds| {
         let kinds = KINDS.iter().zip(kinds).map(|((_, name), pairs)| {
             format!("{name} {}, final {}", speeds(pairs), show(last(&runs(pairs)), 3))
         });
-        format!("{}: {}", regime.name, kinds.collect::<Vec<_>>().join("; "))
+        kinds.collect::<Vec<_>>().join("; ")
     });
     Finding {
-        measured: words.collect::<Vec<_>>().join("; "),
+        measured,
         estimate: speedup(&of[1][1], 0.9),
         seeds: of[1][1].len(),
         controls: "joint runs of the same seed".to_owned(),
@@ -263,26 +262,17 @@ pub(super) fn early(evidence: &Evidence) -> Finding {
         })
         .collect();
     let (verdict, why) = parts(&held);
-    let words = REGIMES.iter().zip(&of).map(|(regime, kinds)| {
+    let measured = by_regime(&of, |regime, kinds| {
         let kinds = KINDS
             .iter()
             .zip(kinds)
             .skip(1)
             .map(|(what, pairs)| format!("{what} {}", show(last(&runs(pairs)), 3)));
         let joint = joint(evidence, regime);
-        format!(
-            "{}: {}; joint {}",
-            regime.name,
-            kinds.collect::<Vec<_>>().join(", "),
-            show(last(&joint), 3)
-        )
+        format!("{}; joint {}", kinds.collect::<Vec<_>>().join(", "), show(last(&joint), 3))
     });
-    let controls = REGIMES.iter().zip(&of).map(|(regime, kinds)| {
-        format!(
-            "{}: an untrained encoder that does not learn {}",
-            regime.name,
-            show(last(&runs(&kinds[0])), 3)
-        )
+    let controls = by_regime(&of, |_, kinds| {
+        format!("an untrained encoder that does not learn {}", show(last(&runs(&kinds[0])), 3))
     });
     let figures = REGIMES.iter().zip(&of).map(|(regime, kinds)| {
         let mut series = Vec::new();
@@ -310,10 +300,10 @@ pub(super) fn early(evidence: &Evidence) -> Finding {
         }
     });
     Finding {
-        measured: words.collect::<Vec<_>>().join("; "),
+        measured,
         estimate: last(&runs(&of[1][1])),
         seeds: of[1][1].len(),
-        controls: controls.collect::<Vec<_>>().join("; "),
+        controls,
         verdict,
         why,
         figures: figures.collect(),

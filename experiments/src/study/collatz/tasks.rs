@@ -1,6 +1,6 @@
 //! Other bases, exposures, sizes, maps, another task, a decoder alone: C7 to C13 and C15.
 
-use super::claims::verdict;
+use super::claims::{parts, verdict};
 use super::plateau::stretch;
 use super::{BASES, MAPS, SIZES};
 use crate::record::Record;
@@ -236,7 +236,14 @@ pub(super) fn exposure(evidence: &Evidence) -> Finding {
     };
     let evens = mean(&even(&short)).is_some_and(|acc| acc >= 0.95);
     let stratified = difference(&odd(&carry), &even(&carry));
-    let held = [drop(fewer), evens, stratified.is_some_and(|e| e.value > 0.2)];
+    let (verdict, why) = parts(&[
+        ("short carries only, odd n fall by more than .2".to_owned(), drop(fewer)),
+        ("short carries only, even n stay above .95".to_owned(), evens),
+        (
+            "carry-stratified samples favour odd n by more than .2".to_owned(),
+            stratified.is_some_and(|e| e.value > 0.2),
+        ),
+    ]);
     let samplers = ["log-uniform", "residue-stratified", "carry-stratified", "short-carry"];
     let words = samplers.map(|sampler| {
         let runs = of(sampler);
@@ -255,12 +262,8 @@ pub(super) fn exposure(evidence: &Evidence) -> Finding {
             show(mean_of(&odd(&uniform)), 3),
             show(mean_of(&even(&uniform)), 3)
         ),
-        verdict: verdict(&held),
-        why: format!(
-            "{} of 3 parts hold: without long carries odd n fall by more than .2, even n stay above .95, and \
-             carry-stratified samples favour odd n by more than .2.",
-            held.iter().filter(|h| **h).count()
-        ),
+        verdict,
+        why,
         figures: vec![accuracy(
             evidence,
             "Test accuracy by sampler",
