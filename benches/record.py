@@ -432,4 +432,4 @@ if __name__ == "__main__":
             {"matmul": matmul, "step": step, "sequence-step": sequence_step, "entropy": entropy,
              "run": run}[part](record, args)
         write(record, args)
-    say("done; now: python benches/tables.py")
+    say("done; python benches/tables.py and the name of that file puts it on the pages")

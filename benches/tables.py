@@ -3,9 +3,10 @@
 
     python benches/tables.py [FILE.csv] [--check]
 
-Without a file: the newest of benches/record/. A table stands between `<!-- table NAME -->` and
-`<!-- end -->`; what is between them is replaced. `--check` writes nothing and fails where something
-would change. Ratios are of medians measured in turns within one recording.
+Without a file: the newest recording of the CPU that the pages are about, REFERENCE. A table stands
+between `<!-- table NAME -->` and `<!-- end -->`; what is between them is replaced. `<!-- table
+NAME@CPU -->` is of the newest recording of another CPU, a folder of benches/record/, always.
+`--check` writes nothing and fails where something would change. Ratios are of medians measured in turns within one recording.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 PAGES = [HERE.parent / "README.md", HERE.parent / "BENCHMARKS.md", HERE / "ladder" / "README.md"]
+REFERENCE = "amd-epyc-family-26-model-2-avx-512"
 PEERS = ["torch", "torch-forced", "gemm", "matrixmultiply"]
 STEP_PEERS = {"torch": "torch", "jax": "JAX", "torch-last-only": "torch, last only",
               "torch-forced": "torch, forced", "torch-last-only-forced": "torch, last only, forced"}
@@ -408,10 +410,10 @@ TABLES = {
 }
 
 
-def newest():
-    found = sorted((HERE / "record").glob("*/*.csv"), key=lambda path: (path.name, path.stat().st_mtime))
+def newest(cpu):
+    found = sorted((HERE / "record" / cpu).glob("*.csv"))
     if not found:
-        sys.exit("benches/record/ holds no recording: python benches/record.py makes one")
+        sys.exit(f"benches/record/{cpu}/ holds no recording: python benches/record.py makes one there")
     return found[-1]
 
 
@@ -420,12 +422,13 @@ if __name__ == "__main__":
     parser.add_argument("file", nargs="?", type=pathlib.Path)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    record = Record(args.file or newest())
+    record = Record(args.file or newest(REFERENCE))
     changed = []
     for page in PAGES:
         old = page.read_text()
-        fill = lambda m: f"{m[1]}\n{TABLES[m[2]](record)}\n<!-- end -->"
-        new = re.sub(r"(<!-- table (\S+) -->)\n.*?<!-- end -->", fill, old, flags=re.DOTALL)
+        fill = lambda m: "\n".join(
+            [m[1], TABLES[m[2]](Record(newest(m[3])) if m[3] else record), "<!-- end -->"])
+        new = re.sub(r"(<!-- table ([^\s@]+)@?(\S*) -->)\n.*?<!-- end -->", fill, old, flags=re.DOTALL)
         if new != old:
             changed.append(page.name)
             if not args.check:

@@ -19,6 +19,18 @@ pub(crate) fn load(x: &[f32], pad: f32) -> f32x16 {
     }
 }
 
+/// Asks for the cache line of `x[at]`, so that it is in L2 when it is read. Nothing happens where x ends before
+/// it, or where the CPU is not an x86-64.
+#[inline(always)]
+pub(crate) fn prefetch(x: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(element) = x.get(at) {
+        safe_arch::prefetch_t1(element);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, at);
+}
+
 // Not inlined: around the call to memcpy every vector that is held would be saved.
 #[cold]
 #[inline(never)]

@@ -29,8 +29,11 @@
 //!
 //! The panel need not fit L1: four loads for 24 multiply-adds are a third of what L2 delivers. What
 //! costs is taking up the sums of C again, so a panel is deep.
+//!
+//! Columns of X, rows of dY that are packed, and rows of C lie a whole row apart in memory: a CPU that looks
+//! ahead sees no stream in that, and waits for each line. So tiles ask for what comes next (`lanes::prefetch`).
 
-use crate::lanes::{LANES, load, store_tail};
+use crate::lanes::{LANES, load, prefetch, store_tail};
 use crate::{Real, parallel};
 use std::cell::RefCell;
 use wide::{bytemuck, f32x8, f32x16};
@@ -44,6 +47,10 @@ const TALL: usize = if cfg!(target_feature = "avx512f") { 8 } else { 6 };
 const NARROW: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
 /// Rows of a panel: 512 × 64 × 4 bytes = 128 KiB of L2.
 const DEPTH: usize = 512;
+/// Rows ahead of the one that is read at which a line is asked for: some 400 cycles, a way to memory.
+const AHEAD: usize = 32;
+/// Elements of C from which on its lines are asked for: as many as L2 holds, 1 MiB.
+const FAR: usize = 1 << 18;
 
 /// The shapes of a product, as the forward sees them: X (m, k), W (k, n), Y (m, n).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,11 +226,14 @@ impl<'a> Right<'a> {
         let stride = Some(stride).filter(|&stride| stride >= NV * LANES)?;
         let (first, last) = (l0 * stride + j0, (l0 + depth).checked_sub(1)? * stride + j0);
         let w = w.get(first..last + NV * LANES)?;
-        let row = |row: &[f32]| {
+        let row = move |(l, row): (usize, &[f32])| {
             let (vectors, _) = row[..NV * LANES].as_chunks::<LANES>();
-            std::array::from_fn(|v| f32x16::new(vectors[v]))
+            std::array::from_fn(|v| {
+                prefetch(w, (l + AHEAD) * stride + v * LANES);
+                f32x16::new(vectors[v])
+            })
         };
-        Some(w.chunks(stride).map(row))
+        Some(w.chunks(stride).enumerate().map(row))
     }
 }
 
@@ -249,7 +259,7 @@ fn block<const H: usize, const NV: usize>(
     start: Start,
     mut finished: impl FnMut(usize, &[f32]),
 ) {
-    let rows = c.len() / n;
+    let (rows, far) = (c.len() / n, c.len() >= FAR);
     let (panel, _) = panel.as_chunks_mut::<NV>();
     let mut l0 = 0;
     // At least one pass, so that k = 0 still writes the start.
@@ -267,7 +277,7 @@ fn block<const H: usize, const NV: usize>(
             let mut i = 0;
             while i < rows {
                 let at = i * n + j0;
-                let corner = Corner { a, i, l0, depth, n, j0, width, start };
+                let corner = Corner { a, i, l0, depth, n, j0, width, start, far };
                 let c = &mut c[at..];
                 let packed = || panel.iter().copied();
                 let height = match rows - i {
@@ -358,6 +368,8 @@ struct Corner<'a> {
     /// Columns of C, at most a panel's.
     width: usize,
     start: Start<'a>,
+    /// C is too large to be near.
+    far: bool,
 }
 
 impl Corner<'_> {
@@ -384,7 +396,13 @@ impl Corner<'_> {
         b: impl Iterator<Item = [f32x16; NV]>,
         c: &mut [f32],
     ) {
-        let Corner { a, i, l0, depth, n, j0, width, start } = self;
+        let Corner { a, i, l0, depth, n, j0, width, start, far } = self;
+        if far {
+            // The tile below.
+            for r in H..2 * H {
+                (0..V).for_each(|v| prefetch(c, r * n + v * LANES));
+            }
+        }
         let sums: [[f32x16; V]; H] = match start {
             Start::Zero => [[f32x16::ZERO; V]; H],
             Start::Bias(bias) => [vectors(&bias[j0..j0 + width]); H],
@@ -410,8 +428,13 @@ impl Corner<'_> {
             }
             Left::Columns { x, stride, first } => {
                 let rows = x[l0 * stride..].chunks_exact(stride);
-                let columns =
-                    rows.map(|row| *row[first + i..].first_chunk().expect("a tile's columns"));
+                let columns = rows.enumerate().map(|(l, row)| {
+                    // A narrow tile is done before it would help.
+                    if V == NV {
+                        prefetch(x, (l0 + l + AHEAD) * stride + first + i);
+                    }
+                    *row[first + i..].first_chunk().expect("a tile's columns")
+                });
                 accumulate(sums, columns, b)
             }
         };
