@@ -305,7 +305,8 @@ def targets(r):
     rows = []
 
     def bar(goal, measured, shown, met):
-        rows.append([goal, shown, "–" if math.isnan(measured) else "met" if met else "**missed**"])
+        known = not math.isnan(measured)
+        rows.append([goal, shown if known else "–", ("met" if met else "**missed**") if known else "–"])
 
     cases = r.cases("matmul")
     shares = [share(r, c, f, 1) for c, f in cases]
