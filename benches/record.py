@@ -3,7 +3,7 @@
 
     python benches/record.py [--only matmul,step,sequence-step,entropy,rows,ladder,run] [--rounds 3] [--no-gemm]
 
-Writes benches/record/<cpu>/<date>.csv, where `benches/tables.py` finds it; what an earlier recording
+Writes benches/record/<cpu>/<date>.csv, which `benches/tables.py` puts on the pages; what an earlier recording
 of the same day measured and this one does not is kept. Peers that this Python cannot import are left
 out, with a sentence. Results of `matmul`, `step` and `sequence-step` come from rounds in which everybody takes a turn
 at one shape before the next shape begins, in an order that moves on from round to round: the clock of

@@ -6,7 +6,8 @@
 Without a file: the newest recording of the CPU that the pages are about, REFERENCE. A table stands
 between `<!-- table NAME -->` and `<!-- end -->`; what is between them is replaced. `<!-- table
 NAME@CPU -->` is of the newest recording of another CPU, a folder of benches/record/, always.
-`--check` writes nothing and fails where something would change. Ratios are of medians measured in turns within one recording.
+`--check` writes nothing and fails where something would change. Ratios are of medians measured in
+turns within one recording.
 """
 
 import argparse
