@@ -12,10 +12,10 @@
 //!
 //! One design serves all three. The right factor is copied, one panel of `DEPTH` rows and one
 //! tile's width at a time, to a buffer of the thread's own; there `nt` is transposed. Beyond a ragged
-//! edge a panel holds what follows in memory, or zeros, and those sums are never stored. The left
-//! factor is never copied: a tile broadcasts its elements straight from memory. Its sums stay in
-//! registers for a whole panel. A tile of `nn` and `nt` reads six rows of the left factor, each at its
-//! own address:
+//! edge a panel holds what follows in memory, or zeros, and those sums are never stored. From the left
+//! factor a tile broadcasts elements straight from memory. Its sums stay in
+//! registers for a whole panel. With AVX-512 a tile of `nn` and `nt` reads six rows of the left factor, each
+//! at its own address:
 //!
 //! ```text
 //!                  b[l][0..16]  b[l][16..32]  b[l][32..48]  b[l][48..64]      4 loads for each l
@@ -32,21 +32,35 @@
 //!
 //! Columns of X, rows of dY that are packed, and rows of C lie a whole row apart in memory: a CPU that looks
 //! ahead sees no stream in that, and waits for each line. So tiles ask for what comes next (`lanes::prefetch`).
+//!
+//! AVX2 has half the registers, of half the width: a tile is 6 × 16, and reads four times as much for a
+//! multiply-add. So what it reads has to be nearer: panels are 16 KiB, for L1; sixteen of them are packed, and a
+//! strip of A meets all of them while it is in L2. Columns of X, of which a tile of `tn` uses a third of every line,
+//! are copied for that, six side by side. The twelve sums fill the registers, and a branch among the
+//! multiply-adds (to look ahead, or to pack on the way) sends them to memory and back: here there is none.
 
 use crate::lanes::{LANES, load, prefetch, store_tail};
 use crate::{Real, parallel};
 use std::cell::RefCell;
 use wide::{bytemuck, f32x8, f32x16};
 
-/// A tile of `nn` and `nt`, rows by vectors: 24 of AVX-512's 32 registers hold sums; AVX2 and NEON
-/// need several registers for 16 lanes.
+/// Vectors of sixteen lanes are registers, of which there are 32. AVX2 has sixteen of half that width,
+/// NEON 32 of a quarter.
+const WIDE: bool = cfg!(target_feature = "avx512f");
+/// A tile of `nn` and `nt`, rows by vectors: 24 of AVX-512's registers hold sums, or twelve of AVX2's.
 const HEIGHT: usize = 6;
-const VECTORS: usize = if cfg!(target_feature = "avx512f") { 4 } else { 1 };
+const VECTORS: usize = if WIDE { 4 } else { 1 };
 /// A tile of `tn`.
-const TALL: usize = if cfg!(target_feature = "avx512f") { 8 } else { 6 };
-const NARROW: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
-/// Rows of a panel: 512 × 64 × 4 bytes = 128 KiB of L2.
-const DEPTH: usize = 512;
+const TALL: usize = if WIDE { 8 } else { 6 };
+const NARROW: usize = if WIDE { 3 } else { 1 };
+/// Rows of a panel: 512 × 64 × 4 bytes = 128 KiB of L2, or 256 × 16 × 4 = 16 KiB of L1.
+const DEPTH: usize = if WIDE { 512 } else { 256 };
+/// Panels that are packed before A is walked along.
+const PANELS: usize = if WIDE { 1 } else { 16 };
+/// Rows of A that meet all these panels before the next ones do: 96 KiB of L2. A multiple of the tiles'.
+const STRIP: usize = if WIDE { usize::MAX } else { 96 };
+/// Elements of a strip that is copied.
+const COPIED: usize = if WIDE { 0 } else { STRIP * DEPTH };
 /// Rows ahead of the one that is read at which a line is asked for: some 400 cycles, a way to memory.
 const AHEAD: usize = 32;
 /// Elements of C from which on its lines are asked for: as many as L2 holds, 1 MiB.
@@ -99,10 +113,10 @@ pub fn matmul_nn(x: &[f32], w: &[f32], y: &mut [f32], dims: Dims, start: Start) 
     check_bias(start, n);
     check("matmul_nn", dims, (x.len(), m * k), (w.len(), k * n), (y.len(), m * n));
     parallel::rows(y, n, m * k * n, HEIGHT, |first, y| {
-        PANEL.with_borrow_mut(|panel| {
+        SPACE.with_borrow_mut(|space| {
             let left = Left::Rows { x: &x[first * k..], stride: k };
             let right = Right::Plain { w, stride: n };
-            block::<HEIGHT, VECTORS>(panel, left, right, y, k, n, start, |_, _| ());
+            block::<HEIGHT, VECTORS>(space, left, right, y, k, n, start, |_, _| ());
         })
     });
 }
@@ -126,10 +140,10 @@ pub fn matmul_nn_act(
     check("matmul_nn_act", dims, (x.len(), m * k), (w.len(), k * n), (pre.len(), m * n));
     assert_eq!(pre.len(), post.len(), "matmul_nn_act: pre and post differ in length");
     parallel::rows2((pre, n), (post, n), m * k * n, HEIGHT, |first, pre, post| {
-        PANEL.with_borrow_mut(|panel| {
+        SPACE.with_borrow_mut(|space| {
             let left = Left::Rows { x: &x[first * k..], stride: k };
             let right = Right::Plain { w, stride: n };
-            block::<HEIGHT, VECTORS>(panel, left, right, pre, k, n, start, |at, pre| {
+            block::<HEIGHT, VECTORS>(space, left, right, pre, k, n, start, |at, pre| {
                 act.forward(pre, &mut post[at..at + pre.len()]);
             });
         })
@@ -144,10 +158,10 @@ pub fn matmul_nt(dy: &[f32], w: &[f32], dx: &mut [f32], dims: Dims, start: Start
     let Dims { m, k, n } = dims;
     check("matmul_nt", dims, (dy.len(), m * n), (w.len(), k * n), (dx.len(), m * k));
     parallel::rows(dx, k, m * k * n, HEIGHT, |first, dx| {
-        PANEL.with_borrow_mut(|panel| {
+        SPACE.with_borrow_mut(|space| {
             let left = Left::Rows { x: &dy[first * n..], stride: n };
             let right = Right::Transposed { w, stride: n };
-            block::<HEIGHT, VECTORS>(panel, left, right, dx, n, k, start, |_, _| ());
+            block::<HEIGHT, VECTORS>(space, left, right, dx, n, k, start, |_, _| ());
         })
     });
 }
@@ -160,10 +174,10 @@ pub fn matmul_tn(x: &[f32], dy: &[f32], dw: &mut [f32], dims: Dims, start: Start
     let Dims { m, k, n } = dims;
     check("matmul_tn", dims, (x.len(), m * k), (dy.len(), m * n), (dw.len(), k * n));
     parallel::rows(dw, n, m * k * n, TALL, |first, dw| {
-        PANEL.with_borrow_mut(|panel| {
+        SPACE.with_borrow_mut(|space| {
             let left = Left::Columns { x, stride: k, first };
             let right = Right::Plain { w: dy, stride: n };
-            block::<TALL, NARROW>(panel, left, right, dw, m, n, start, |_, _| ());
+            block::<TALL, NARROW>(space, left, right, dw, m, n, start, |_, _| ());
         })
     });
 }
@@ -238,11 +252,22 @@ impl<'a> Right<'a> {
 }
 
 thread_local! {
-    /// The panel of B: row l holds columns j0 .. j0 + width, and beyond a ragged
-    /// edge what follows in B, or zero. Each thread has
-    /// its own, so that a product neither allocates nor clears one.
-    static PANEL: RefCell<[f32x16; DEPTH * VECTORS]> =
-        const { RefCell::new([f32x16::ZERO; DEPTH * VECTORS]) };
+    /// Each thread has its own, so that a product neither allocates nor clears one.
+    static SPACE: RefCell<Space> = const {
+        RefCell::new(Space {
+            panels: [f32x16::ZERO; DEPTH * VECTORS * PANELS],
+            strip: [0.0; COPIED],
+        })
+    };
+}
+
+/// Where copies are laid out.
+struct Space {
+    /// Panels of B, one after the other: row l of one holds columns j0 .. j0 + width, and beyond a ragged
+    /// edge what follows in B, or zero.
+    panels: [f32x16; DEPTH * VECTORS * PANELS],
+    /// Columns of X.
+    strip: [f32; COPIED],
 }
 
 /// C = start + A·B for a block of rows of C, in tiles of H × NV vectors. c: (rows, n); the reduced
@@ -250,7 +275,7 @@ thread_local! {
 /// last sum is stored.
 #[inline(always)]
 fn block<const H: usize, const NV: usize>(
-    panel: &mut [f32x16],
+    space: &mut Space,
     a: Left,
     b: Right,
     c: &mut [f32],
@@ -260,52 +285,87 @@ fn block<const H: usize, const NV: usize>(
     mut finished: impl FnMut(usize, &[f32]),
 ) {
     let (rows, far) = (c.len() / n, c.len() >= FAR);
-    let (panel, _) = panel.as_chunks_mut::<NV>();
+    let Space { panels, strip } = space;
+    let (panels, _) = panels.as_chunks_mut::<NV>();
     let mut l0 = 0;
     // At least one pass, so that k = 0 still writes the start.
     loop {
         let depth = DEPTH.min(k - l0);
-        let panel = &mut panel[..depth];
         let start = if l0 == 0 { start } else { Start::Here };
-        for j0 in (0..n).step_by(NV * LANES) {
-            let width = (NV * LANES).min(n - j0);
-            // The first tile packs on its way where it can: B then comes in beside arithmetic.
-            let rows_of_b = b.whole_rows::<NV>(l0, depth, j0).filter(|_| rows >= H);
-            if rows_of_b.is_none() {
-                pack(b, l0, j0, width, panel);
-            }
-            let mut i = 0;
-            while i < rows {
-                let at = i * n + j0;
-                let corner = Corner { a, i, l0, depth, n, j0, width, start, far };
-                let c = &mut c[at..];
-                let packed = || panel.iter().copied();
-                let height = match rows - i {
-                    left if left >= H => match rows_of_b.clone().filter(|_| i == 0) {
-                        Some(rows) => {
-                            let packing = panel.iter_mut().zip(rows).map(|(to, row)| {
-                                *to = row;
-                                row
-                            });
-                            corner.tile_of_width::<H, NV>(packing, c)
+        for group in (0..n).step_by(PANELS * NV * LANES) {
+            for top in (0..rows).step_by(STRIP) {
+                if !WIDE && let Left::Columns { x, stride, first } = a {
+                    let x = &x[l0 * stride + first + top..];
+                    copy_columns::<H>(x, stride, depth, STRIP.min(rows - top), strip);
+                }
+                let columns = (group..n).step_by(NV * LANES);
+                for (j0, panel) in columns.zip(panels.chunks_exact_mut(DEPTH).take(PANELS)) {
+                    let (panel, width) = (&mut panel[..depth], (NV * LANES).min(n - j0));
+                    // The first tile packs on its way where it can: B then comes in beside arithmetic.
+                    let on_the_way = WIDE && top == 0 && rows >= H;
+                    let mut first = b.whole_rows::<NV>(l0, depth, j0).filter(|_| on_the_way);
+                    if top == 0 && first.is_none() {
+                        pack(b, l0, j0, width, panel);
+                    }
+                    let (mut i, end) = (top, rows.min(top.saturating_add(STRIP)));
+                    while i < end {
+                        let at = i * n + j0;
+                        let mut corner = Corner { a, i, l0, depth, n, j0, width, start, far };
+                        if !WIDE && a.is_columns() {
+                            let x = &strip[(i - top) * DEPTH..];
+                            corner.a = Left::Columns { x, stride: H, first: 0 };
+                            (corner.i, corner.l0) = (0, 0);
                         }
-                        None => corner.tile_of_width::<H, NV>(packed(), c),
-                    },
-                    4.. if a.is_columns() => corner.tile_of_width::<4, NV>(packed(), c),
-                    2.. => corner.tile_of_width::<2, NV>(packed(), c),
-                    _ => corner.tile_of_width::<1, NV>(packed(), c),
-                };
-                if l0 + depth == k {
-                    for row in 0..height {
-                        finished(at + row * n, &c[row * n..row * n + width]);
+                        let c = &mut c[at..];
+                        let packed = || panel.iter().copied();
+                        let height = match end - i {
+                            left if left >= H => match first.take() {
+                                Some(rows) => {
+                                    let packing = panel.iter_mut().zip(rows).map(|(to, row)| {
+                                        *to = row;
+                                        row
+                                    });
+                                    corner.tile_of_width::<H, NV>(packing, c)
+                                }
+                                None => corner.tile_of_width::<H, NV>(packed(), c),
+                            },
+                            4.. if a.is_columns() => corner.tile_of_width::<4, NV>(packed(), c),
+                            2.. => corner.tile_of_width::<2, NV>(packed(), c),
+                            _ => corner.tile_of_width::<1, NV>(packed(), c),
+                        };
+                        if l0 + depth == k {
+                            for row in 0..height {
+                                finished(at + row * n, &c[row * n..][..width]);
+                            }
+                        }
+                        i += height;
                     }
                 }
-                i += height;
             }
         }
         l0 += depth;
         if l0 == k {
             break;
+        }
+    }
+}
+
+/// Copies columns of X from the start of x on, H side by side: H × `DEPTH` elements of the strip are a tile's.
+#[inline(always)]
+fn copy_columns<const H: usize>(
+    x: &[f32],
+    stride: usize,
+    depth: usize,
+    columns: usize,
+    strip: &mut [f32],
+) {
+    for (l, row) in x.chunks(stride).take(depth).enumerate() {
+        for (from, tile) in row[..columns].chunks(H).zip(strip.chunks_exact_mut(H * DEPTH)) {
+            let to = &mut tile[l * H..][..H];
+            match from.first_chunk::<H>() {
+                Some(from) => to.copy_from_slice(from),
+                None => to[..from.len()].copy_from_slice(from),
+            }
         }
     }
 }
@@ -430,7 +490,7 @@ impl Corner<'_> {
                 let rows = x[l0 * stride..].chunks_exact(stride);
                 let columns = rows.enumerate().map(|(l, row)| {
                     // A narrow tile is done before it would help.
-                    if V == NV {
+                    if V == NV && WIDE {
                         prefetch(x, (l0 + l + AHEAD) * stride + first + i);
                     }
                     *row[first + i..].first_chunk().expect("a tile's columns")
