@@ -312,8 +312,9 @@ fn block<const H: usize, const NV: usize>(
                         let at = i * n + j0;
                         let mut corner = Corner { a, i, l0, depth, n, j0, width, start, far };
                         if !WIDE && a.is_columns() {
-                            let x = &strip[(i - top) * DEPTH..];
-                            corner.a = Left::Columns { x, stride: H, first: 0 };
+                            let (six, first) = ((i - top) / H, (i - top) % H);
+                            let x = &strip[six * H * DEPTH..];
+                            corner.a = Left::Columns { x, stride: H, first };
                             (corner.i, corner.l0) = (0, 0);
                         }
                         let c = &mut c[at..];

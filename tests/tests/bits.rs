@@ -405,12 +405,28 @@ const EDGES: [usize; 22] =
 fn matmul_has_the_bits_of_its_reference_at_every_edge_of_a_tile() {
     for form in FORMS {
         for rows in [0, 1, 2, 3, 5, 6, 7, 11, 12, 13] {
-            // a panel is 512 deep
-            for depth in [0, 1, 2, 15, 16, 17, 129, 511, 512, 513, 1025] {
+            // a panel is 512 deep, or 256
+            for depth in [0, 1, 2, 15, 16, 17, 129, 255, 256, 257, 511, 512, 513, 1025] {
                 for cols in [0, 1, 15, 16, 17, 31, 33, 47, 48, 49, 63, 64, 65, 129] {
                     let seed = (rows * 1000 + depth) * 1000 + cols;
                     let flavour = FLAVOURS[(rows + depth + cols) % 4];
                     let mut values = Values::new(seed as u64, flavour);
+                    check_matmul(form, (rows, depth, cols), &mut values);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn matmul_has_the_bits_of_its_reference_at_every_edge_of_a_strip() {
+    // Without AVX-512, 96 rows meet 256 columns of B.
+    for form in FORMS {
+        for rows in [95, 96, 97, 101, 102, 103, 193] {
+            for depth in [16, 257, 513] {
+                for cols in [240, 255, 256, 257, 273, 513] {
+                    let flavour = FLAVOURS[(rows + depth + cols) % 4];
+                    let mut values = Values::new((rows * 1000 + cols) as u64, flavour);
                     check_matmul(form, (rows, depth, cols), &mut values);
                 }
             }
