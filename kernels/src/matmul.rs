@@ -294,9 +294,10 @@ fn block<const H: usize, const NV: usize>(
         let start = if l0 == 0 { start } else { Start::Here };
         for group in (0..n).step_by(PANELS * NV * LANES) {
             for top in (0..rows).step_by(STRIP) {
+                let end = rows.min(top.saturating_add(STRIP));
                 if !WIDE && let Left::Columns { x, stride, first } = a {
                     let x = &x[l0 * stride + first + top..];
-                    copy_columns::<H>(x, stride, depth, STRIP.min(rows - top), strip);
+                    copy_columns::<H>(x, stride, depth, end - top, strip);
                 }
                 let columns = (group..n).step_by(NV * LANES);
                 for (j0, panel) in columns.zip(panels.chunks_exact_mut(DEPTH).take(PANELS)) {
@@ -307,7 +308,7 @@ fn block<const H: usize, const NV: usize>(
                     if top == 0 && first.is_none() {
                         pack(b, l0, j0, width, panel);
                     }
-                    let (mut i, end) = (top, rows.min(top.saturating_add(STRIP)));
+                    let mut i = top;
                     while i < end {
                         let at = i * n + j0;
                         let mut corner = Corner { a, i, l0, depth, n, j0, width, start, far };
